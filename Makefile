@@ -1,0 +1,47 @@
+# oculard: every target sets up what it needs. Only python3 (3.11 or newer), its venv module and make must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+TORCH := torch==2.13.0
+
+.PHONY: setup setup-dev peers demo test check sim clean
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/.run  ## the daemon, without torch
+setup-dev: $(VENV)/.dev  ## and what tests and the laboratory need
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "oculard needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python requirements.lock pyproject.toml
+	$(PIP) --require-hashes --requirement requirements.lock
+	$(PIP) --no-deps --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	$(PIP) $(TORCH)
+	$(PIP) --require-hashes --requirement requirements-dev.lock
+	touch $@
+
+peers: setup-dev  ## the real peers of the tests, from the system's packages
+	tests/install-peers
+
+demo: setup  ## the whole path on painted eyes, against a built-in PACS
+	$(BIN)/oculard demo
+
+test: setup-dev peers  ## everything; says at its end what was skipped and why
+	$(BIN)/python -m pytest
+
+sim: setup-dev  ## the seeded simulation, long form
+	$(BIN)/python -m pytest tests/simulation --simulate 1000
+
+check: setup-dev  ## style, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV)

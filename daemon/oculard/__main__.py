@@ -1,0 +1,5 @@
+"""`python -m oculard`."""
+
+from oculard.cli import main
+
+main()

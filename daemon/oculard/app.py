@@ -1,0 +1,259 @@
+"""The composition: builds every object once from the settings, hands it on, and runs the roles."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from oculard import __version__, log
+from oculard.clock import SystemClock
+from oculard.errors import Transient
+from oculard.settings import Settings
+from oculard.store.alarms import Alarms
+from oculard.store.answers import Answers
+from oculard.store.callers import Callers
+from oculard.store.database import Database
+from oculard.store.deliveries import Deliveries
+from oculard.store.instances import Instances
+from oculard.store.jobs import Jobs
+from oculard.store.queue import Queue
+from oculard.store.roles import BEAT_S, Roles
+from oculard.store.studies import Studies
+from oculard.store.trace import Trace
+from oculard.store.vault import Vault
+
+if TYPE_CHECKING:
+    from oculard.report.request import Device
+
+IDLE_S = 0.2  # how soon an idle loop looks again
+PAUSE_S = 2.0  # how long a loop rests when the world fails
+logger = log.get("app")
+
+
+@dataclass(frozen=True)
+class App:
+    """Every object that roles and commands share. Built lazily: `status` needs no network, no network needs a model."""
+
+    settings: Settings
+    clock: SystemClock
+
+    @cached_property
+    def database(self) -> Database:
+        return Database(self.settings.database_url, self.settings.database_password)
+
+    @cached_property
+    def vault(self) -> Vault:
+        return Vault(self.settings.store.folder)
+
+    @cached_property
+    def instances(self) -> Instances:
+        return Instances(self.database, self.vault, self.clock)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        return Jobs(self.database, self.clock)
+
+    @cached_property
+    def studies(self) -> Studies:
+        return Studies(self.database, self.clock, self.jobs)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(self.database, self.clock)
+
+    @cached_property
+    def answers(self) -> Answers:
+        return Answers(self.database, self.clock)
+
+    @cached_property
+    def callers(self) -> Callers:
+        return Callers(self.database, self.clock)
+
+    @cached_property
+    def alarms(self) -> Alarms:
+        return Alarms(self.database, self.clock)
+
+    @cached_property
+    def roles(self) -> Roles:
+        return Roles(self.database, self.clock)
+
+    @cached_property
+    def trace(self) -> Trace:
+        return Trace(self.database, self.clock)
+
+    @property
+    def queues(self) -> tuple[Queue, ...]:
+        """Everything that a dead process may have held."""
+        return self.jobs.queue, self.deliveries.queue, self.answers.queue
+
+    @property
+    def device(self) -> Device:
+        """How reports name this installation."""
+        from oculard.report.request import Device
+
+        site = self.settings.site
+        return Device(
+            manufacturer="oculard",
+            software_version=__version__,
+            serial_number=site.station,
+            station_name=site.station,
+            device_uid=f"2.25.{uuid.uuid5(uuid.NAMESPACE_DNS, f'oculard {site.organisation} {site.station}').int}",
+        )
+
+
+def run_intake(app: App, name: str) -> None:
+    """The Storage SCP, until the clock is stopped."""
+    from oculard.intake.role import IntakeRole
+
+    app.vault.sweep_spool(older_than_s=app.settings.intake.dimse_s + app.settings.intake.network_s)
+    role = IntakeRole(
+        app.settings,
+        instances=app.instances,
+        vault=app.vault,
+        callers=app.callers,
+        answers=app.answers,
+        deliveries=app.deliveries,
+        clock=app.clock,
+        owner=name,
+    )
+    with role:
+        _loop(app, "intake", name, role.step, says=lambda: {"port": role.port})
+
+
+def run_worker(app: App, name: str) -> None:
+    """One worker, until the clock is stopped."""
+    from oculard.inference.estimators import Estimators, families, find
+    from oculard.inference.worker import Worker
+
+    settings = app.settings.worker
+    bundles, refusals = find(settings.bundles)
+    for refusal in refusals:
+        logger.error("bundle refused", bundle=refusal.folder.name, reason="bundle-refused", why=refusal.reason)
+    families(bundles, settings.estimators)
+    estimators = Estimators(bundles, providers=settings.providers, threads=settings.threads)
+    for why in estimators.choice.why:
+        logger.info("provider", why=why)
+    worker = Worker(
+        owner=name,
+        settings=settings,
+        jobs=app.jobs,
+        vault=app.vault,
+        alarms=app.alarms,
+        estimators=estimators,
+        device=app.device,
+        peers=[peer.name for peer in app.settings.peers],
+        clock=app.clock,
+    )
+    _loop(app, "worker", name, worker.step, says=lambda: {"providers": list(estimators.choice.providers)})
+
+
+def run_sender(app: App, name: str) -> None:
+    """The sender of reports, until the clock is stopped."""
+    from oculard.delivery.sender import Sender
+
+    sender = Sender(app.settings, app.deliveries, app.vault, app.alarms, app.clock, owner=name)
+    _loop(app, "sender", name, sender.step)
+
+
+def run_upkeep(app: App, name: str) -> None:
+    """Settling and the chores, until the clock is stopped."""
+    from oculard.inference.estimators import families, find
+    from oculard.upkeep.clockwork import Chores, schedule
+    from oculard.upkeep.settling import Settling
+
+    bundles, _ = find(app.settings.worker.bundles)
+    settling = Settling(app.settings, app.studies, families(bundles, app.settings.worker.estimators), app.clock)
+    chores = Chores(
+        settings=app.settings,
+        jobs=app.jobs,
+        deliveries=app.deliveries,
+        queues=app.queues,
+        vault=app.vault,
+        alarms=app.alarms,
+        clock=app.clock,
+    )
+    scheduler = schedule(chores)
+    scheduler.start()
+    try:
+        _loop(app, "upkeep", name, settling.step)
+    finally:
+        scheduler.shutdown(wait=True)
+
+
+def run_web(app: App, name: str) -> None:
+    """The HTTP endpoints, until the clock is stopped."""
+    from oculard.web.server import WebServer
+
+    with WebServer(app.settings, app.database, app.vault, app.roles, app.trace, app.alarms) as server:
+        _loop(app, "web", name, lambda: False, says=lambda: {"port": server.port})
+
+
+ROLES: dict[str, Callable[[App, str], None]] = {
+    "intake": run_intake,
+    "worker": run_worker,
+    "sender": run_sender,
+    "upkeep": run_upkeep,
+    "web": run_web,
+}
+
+
+def run_role(app: App, role: str, *, name: str | None, supervised: bool) -> None:
+    """Run one role in this process until SIGTERM, SIGINT or, when supervised, the end of its supervisor."""
+    log.configure(level=app.settings.log.level, form=app.settings.log.form, role=role)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: app.clock.stop())
+    if supervised:
+        threading.Thread(target=_follow_supervisor, args=(app.clock,), name="supervisor", daemon=True).start()
+    app.database.check()
+    app.vault.prepare()
+    ROLES[role](app, name or role_name(role))
+
+
+def role_name(role: str) -> str:
+    """A name that no other process has, now or later: leases are held under it."""
+    return f"{role}@{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+def _loop(app: App, role: str, name: str, step: Callable[[], bool], *, says: Callable[[], dict[str, Any]] = dict) -> None:
+    """The shell of every role: step while there is work, rest when there is none, and tell `status` that we live."""
+    pulse = threading.Thread(target=_pulse, args=(app, role, name, says), name="pulse", daemon=True)
+    pulse.start()
+    logger.info("role started", name=name, pid=os.getpid())
+    while app.clock.running:
+        try:
+            busy = step()
+        except Transient as why:
+            logger.warning("step put off", reason=why.reason, hint=why.hint)
+            app.clock.sleep(PAUSE_S)
+            continue
+        if not busy:
+            app.clock.sleep(IDLE_S)
+    pulse.join()
+    logger.info("role ended", name=name)
+
+
+def _pulse(app: App, role: str, name: str, says: Callable[[], dict[str, Any]]) -> None:
+    while app.clock.running:
+        try:
+            app.roles.beat(name, role, says())
+        except Transient as why:
+            logger.warning("heartbeat missed", reason=why.reason)
+        app.clock.sleep(BEAT_S)
+    try:
+        app.roles.forget(name)
+    except Transient as why:
+        logger.warning("heartbeat missed", reason=why.reason)
+
+
+def _follow_supervisor(clock: SystemClock) -> None:
+    """The supervisor holds the other end of our stdin: when it dies, however it dies, we end too."""
+    while os.read(0, 4096):
+        pass
+    clock.stop()

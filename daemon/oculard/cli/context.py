@@ -1,0 +1,113 @@
+"""What every command needs: the settings, the objects, and a way to print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from oculard.app import App
+    from oculard.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@dataclass
+class Context:
+    """Reads the configuration when a command first asks for it."""
+
+    config: Path | None
+
+    @cached_property
+    def file(self) -> Path | None:
+        """The configuration file in use; None when there is none and defaults hold."""
+        from oculard.settings import find_file
+
+        return find_file(self.config)
+
+    @cached_property
+    def settings(self) -> Settings:
+        from oculard.settings import load
+
+        return load(self.file)
+
+    @cached_property
+    def app(self) -> App:
+        """The objects, on a database that was not looked at yet."""
+        from oculard.app import App
+        from oculard.clock import SystemClock
+
+        return App(self.settings, SystemClock())
+
+    @property
+    def checked_app(self) -> App:
+        """The objects, on a database of the right revision."""
+        self.app.database.check()
+        return self.app
+
+
+def context(ctx: typer.Context) -> Context:
+    """The context of this call."""
+    found = ctx.find_object(Context)
+    assert found is not None, "the callback makes it"
+    return found
+
+
+def say(words: str) -> None:
+    """Words for a person."""
+    print(words, file=sys.stderr)  # noqa: T201  stderr is where words go
+
+
+def print_json(data: Any) -> None:
+    """Data for a program."""
+    print(json.dumps(data, ensure_ascii=False, indent=2, default=_plain))  # noqa: T201  stdout is where data goes
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
+    """Data for a person: a table on a terminal, tab-separated lines in a pipe."""
+    if not sys.stdout.isatty():
+        print_lines(["\t".join(columns), *("\t".join(_cell(cell) for cell in row) for row in rows)])
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", header_style="bold", show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Plain lines of data."""
+    print("\n".join(lines))  # noqa: T201  stdout is where data goes
+
+
+def local(moment: datetime | None) -> str:
+    """A moment in the machine's own time zone, to the second."""
+    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return local(value)
+    text = "" if value is None else str(value)
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

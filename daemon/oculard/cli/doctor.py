@@ -1,0 +1,194 @@
+"""`doctor`: every start-up check without opening a port, and a look at each peer; says what to change, and where."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import typer
+
+from oculard.cli.context import AsJson, Context, context, print_json, print_table, say
+from oculard.errors import OculardError
+
+FINE, WARNING, WRONG = "fine", "look", "WRONG"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    state: str  # "fine", "look" (it works, but ...), "WRONG"
+    found: str
+    hint: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(rich_help_panel="Watching")(doctor)
+
+
+def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Is everything ready, and if not, which setting must change on which side? Exit code 1 when something is wrong."""
+    found = context(ctx)
+    checks = [check for look in (_configuration, _folder, _database, _models, _port, _senders, _peers) for check in look(found)]
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        print_table(("check", "state", "found", "hint"), [[c.what, c.state, c.found, c.hint] for c in checks])
+    wrong = sum(check.state == WRONG for check in checks)
+    say("everything is ready" if not wrong else f"{wrong} of {len(checks)} checks found something wrong")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _configuration(found: Context) -> Iterator[Check]:
+    settings = found.settings  # a wrong one never comes so far: it ends the command with exit code 2
+    yield Check(what="configuration", state=FINE, found=str(found.file or "defaults, no file"))
+    if not settings.peers:
+        yield Check(
+            what="configuration",
+            state=WARNING,
+            found="no [[peers]]: reports stay here",
+            hint="add the PACS to [[peers]]: name, ae_title, host, port",
+        )
+
+
+def _folder(found: Context) -> Iterator[Check]:
+    folder, mark = found.settings.store.folder, found.settings.store.disk_free_min_gib
+    try:
+        found.app.vault.prepare()
+        with tempfile.TemporaryFile(dir=found.app.vault.spool) as file:
+            file.write(b"oculard")
+            file.flush()
+    except OSError as why:
+        hint = "the daemon's user must own this folder; [store] folder names another one"
+        yield Check(what="folder", state=WRONG, found=f"{folder}: {why.strerror}", hint=hint)
+        return
+    free = found.app.vault.free_gib()
+    state, hint = (FINE, "") if free >= mark else (WRONG, "make room, or lower [store] disk_free_min_gib: intake refuses now")
+    yield Check(what="folder", state=state, found=f"{folder}: writable, {free:.1f} GiB free, mark {mark:g} GiB", hint=hint)
+
+
+def _database(found: Context) -> Iterator[Check]:
+    try:
+        found.app.database.check()
+    except OculardError as why:
+        yield _wrong("database", why)
+    else:
+        url = found.app.database.url.render_as_string(hide_password=True)
+        yield Check(what="database", state=FINE, found=f"{url}, revision {found.app.database.revisions()[1]}")
+
+
+def _models(found: Context) -> Iterator[Check]:
+    from oculard_models.manifest import BundleRefused
+    from oculard_models.runners.onnx import available_providers, choose_providers
+
+    from oculard.inference.estimators import families, find, name_of, serve
+
+    worker = found.settings.worker
+    bundles, refusals = find(worker.bundles)
+    for refusal in refusals:
+        yield Check(what="bundle", state=WRONG, found=refusal.reason, hint="put the bundle back as it was delivered, or take it away")
+    try:
+        chosen = families(bundles, worker.estimators)
+    except OculardError as why:
+        yield _wrong("bundle", why)
+        return
+    choice = choose_providers(worker.providers, available_providers())
+    for why in choice.why:
+        yield Check(what="provider", state=WARNING if "not used" in why else FINE, found=why)
+    for bundle in bundles:
+        if name_of(bundle.manifest) not in {family.estimator for family in chosen.values()}:
+            continue
+        try:
+            serve(bundle, choice, worker.threads)
+        except BundleRefused as why:
+            yield Check(what="bundle", state=WRONG, found=str(why), hint="its jobs would fail; put the bundle back")
+            continue
+        name, demonstration = name_of(bundle.manifest), bundle.manifest.demonstration
+        words = "self-test passed" + (", DEMONSTRATION weights: values mean nothing for people" if demonstration else "")
+        yield Check(what="bundle", state=WARNING if demonstration else FINE, found=f"{name}: {words}")
+
+
+def _port(found: Context) -> Iterator[Check]:
+    intake = found.settings.intake
+    alive = [role for role in _roles(found) if role.role == "intake" and found.app.roles.is_alive(role)]
+    if alive:
+        yield Check(what="intake", state=FINE, found=f"runs as {intake.ae_title} on port {alive[0].says.get('port')}")
+        return
+    with _bound(intake.host, intake.port) as problem:
+        hint = "another program has it, or this user may not (ports below 1024): change [intake] port"
+        told = f"{intake.host}:{intake.port} {problem or 'is free'}"
+        yield Check(what="intake", state=WRONG if problem else FINE, found=told, hint=hint if problem else "")
+
+
+def _senders(found: Context) -> Iterator[Check]:
+    for sender in found.settings.senders:
+        where = ", ".join(sender.addresses) or "any address"
+        hint = "" if sender.addresses else "name its address in [[senders]] addresses"
+        yield Check(what="sender", state=FINE if sender.addresses else WARNING, found=f"{sender.ae_title} from {where}", hint=hint)
+    refused = _of_database(found, lambda: found.app.callers.list(state="refused")) or []
+    for caller in refused[:10]:
+        yield Check(
+            what="refused",
+            state=WARNING,
+            found=f"{caller.calling_ae} from {caller.address} called {caller.called_ae}: {caller.reason}, {caller.count} times",
+            hint=f"`oculard allow {caller.id}` lets it in",
+        )
+    if not found.settings.senders and not _of_database(found, lambda: found.app.callers.list(state="allowed")):
+        hint = "add the device to [[senders]]; or let it call once and run `oculard allow`"
+        yield Check(what="sender", state=WARNING, found="nobody may send to us", hint=hint)
+
+
+def _peers(found: Context) -> Iterator[Check]:
+    from oculard.delivery.echo import probe
+    from oculard.delivery.scu import Target
+
+    for peer in found.settings.peers:
+        result = probe(Target.of(peer, found.settings))
+        where = f"{peer.ae_title}@{peer.host}:{peer.port}"
+        if not result.is_fine:
+            yield Check(what="peer", state=WRONG, found=f"{where}: {result.reason}", hint=result.hint)
+            continue
+        best = {"88.34": "Comprehensive 3D SR", "88.33": "Comprehensive SR", "88.22": "Enhanced SR"}
+        taken = best.get(result.reports[0][0].removeprefix("1.2.840.10008.5.1.4.1.1."), "SR")
+        echo = "no C-ECHO" if result.echo_s is None else f"C-ECHO {1000 * result.echo_s:.0f} ms"
+        yield Check(what="peer", state=FINE, found=f"{where}: {echo}, takes reports as {taken}")
+        if peer.commitment and not result.commitment:
+            hint = f"allow storage commitment for {found.settings.intake.ae_title} on the PACS, or set commitment = false"
+            yield Check(what="peer", state=WRONG, found=f"{where} refuses storage commitment", hint=hint)
+
+
+def _wrong(what: str, why: OculardError) -> Check:
+    return Check(what=what, state=WRONG, found=str(why), hint=why.hint)
+
+
+def _roles(found: Context) -> list[Any]:
+    return _of_database(found, found.app.roles.list) or []
+
+
+def _of_database(found: Context, ask: Callable[[], list[Any]]) -> list[Any] | None:
+    """The answer, or None while the database is not usable, which another check says already."""
+    try:
+        found.app.database.check()
+        return ask()
+    except OculardError:
+        return None
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[str]:
+    """Bind without listening: nobody can connect, and nothing stays behind. Gives what went wrong, or ""."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as why:
+            yield (why.strerror or "cannot be used").lower()
+        else:
+            yield ""

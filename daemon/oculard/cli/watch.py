@@ -1,0 +1,163 @@
+"""`status`, `trace`, `jobs`, `models`: what is, and what was."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from oculard.cli.context import AsJson, Context, context, local, print_json, print_lines, print_table, say
+from oculard.errors import OculardError
+
+PATIENT = ("patient_id", "accession_number")  # the asker has them; a screen that is shared should not
+
+
+class NotFound(OculardError):
+    """Nothing is known under this name."""
+
+    reason = "not-found"
+    hint = "give a study, image or report UID, an accession number or a patient ID, exactly as the device wrote it"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (status, trace, jobs, models):
+        app.command(rich_help_panel="Watching")(command)
+
+
+def status(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """How the daemon is: processes, counts, disk, alarms. Exit code 1 when something needs a person."""
+    from oculard.store.trace import Trace
+
+    app = context(ctx).checked_app
+    trace: Trace = app.trace
+    roles = [
+        {"role": role.role, "pid": role.pid, "alive": app.roles.is_alive(role), "since": role.started_at, **role.says}
+        for role in app.roles.list()
+    ]
+    alarms = [{"name": a.name, "subject": a.subject, "raised_at": a.raised_at} for a in app.alarms.standing()]
+    free_gib, mark = app.vault.free_gib() if app.vault.folder.exists() else 0.0, app.settings.store.disk_free_min_gib
+    told = {
+        "roles": roles,
+        "counts": trace.counts(),
+        "oldest": trace.oldest(),
+        "disk": {"free_gib": round(free_gib, 2), "mark_gib": mark, "accepting": free_gib >= mark},
+        "alarms": alarms,
+    }
+    if as_json:
+        print_json(told)
+    else:
+        _print_status(told)
+    if alarms or free_gib < mark:
+        raise typer.Exit(1)
+
+
+def trace(ctx: typer.Context, identity: str, as_json: AsJson = False) -> None:
+    """Where is it and why: the way of a study from the first image to the PACS's commitment."""
+    app = context(ctx).checked_app
+    studies = [app.trace.study(study_id) for study_id in app.trace.find(identity)]
+    if not studies:
+        raise NotFound("no study is known under that name")
+    told = [_told(context(ctx), study) for study in studies]
+    if as_json:
+        print_json(told)
+    else:
+        for study in told:
+            _print_study(study)
+
+
+def jobs(
+    ctx: typer.Context,
+    state: Annotated[str | None, typer.Option(help="Only this state, e.g. failed.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The newest jobs."""
+    rows = context(ctx).checked_app.trace.jobs(state=state, limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("id", "state", "family", "eye", "estimator", "attempts", "reason", "changed_at", "study_instance_uid")
+    print_table(columns, [[row[column] for column in columns] for row in rows])
+
+
+def models(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """The bundles: which are here, which serve, which are refused and why."""
+    from oculard.inference.estimators import find, name_of
+
+    worker = context(ctx).settings.worker
+    bundles, refusals = find(worker.bundles)
+    rows: list[dict[str, Any]] = [
+        {
+            "bundle": name_of(bundle.manifest),
+            "family": bundle.manifest.family,
+            "serves": worker.estimators.get(bundle.manifest.family) == bundle.manifest.name,
+            "demonstration": bundle.manifest.demonstration,
+            "licence": bundle.manifest.licence,
+            "weights_sha256": bundle.manifest.weights.sha256,
+            "refused": None,
+        }
+        for bundle in bundles
+    ]
+    rows += [{"bundle": refusal.folder.name, "refused": refusal.reason} for refusal in refusals]
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ("bundle", "family", "serves", "demonstration", "licence", "weights_sha256", "refused")
+        print_table(columns, [[row.get(column) for column in columns] for row in rows])
+
+
+def _told(found: Context, study: dict[str, Any]) -> dict[str, Any]:
+    """The study without what identifies the patient, and with a reason for every image that has no job."""
+    from oculard.imaging.facts import Facts
+    from oculard.plan import explain
+    from oculard.store.studies import Kept
+    from oculard.upkeep.settling import candidate
+
+    told = {key: value for key, value in study.items() if key not in PATIENT}
+    families = _families(found)
+    for image in told["instances"]:
+        facts = Facts.from_json(image["facts"])
+        kept = Kept(**{name: image[name] for name in Kept.__dataclass_fields__})
+        image["eye"], image["eye_why"] = facts.eye, facts.eye_why
+        image["no_job"] = explain(candidate(kept), found.settings.plan, families) if families is not None else ""
+        if image["variant"]:
+            image["no_job"] = "same UID as an earlier image, other bytes: kept, not used"
+        del image["facts"]
+    return told
+
+
+def _families(found: Context) -> dict[str, Any] | None:
+    """The families in force; None when their bundles are not on this machine (a sender's, say)."""
+    from oculard.errors import Misconfigured
+    from oculard.inference.estimators import families, find
+
+    try:
+        return dict(families(find(found.settings.worker.bundles)[0], found.settings.worker.estimators))
+    except Misconfigured as why:
+        say(f"{why} (so images without a job are not explained)")
+        return None
+
+
+def _print_status(told: dict[str, Any]) -> None:
+    columns = ("role", "pid", "alive", "since", "port", "providers")
+    print_table(columns, [[role.get(column) for column in columns] for role in told["roles"]], title="Processes")
+    rows = [[kind, state, count] for kind, counts in told["counts"].items() for state, count in counts.items()]
+    print_table(("what", "state", "count"), rows, title="Counts")
+    disk = told["disk"]
+    print_lines([f"disk: {disk['free_gib']} GiB free, mark {disk['mark_gib']} GiB"])
+    print_table(("alarm", "subject", "since"), [list(alarm.values()) for alarm in told["alarms"]], title="Alarms")
+
+
+def _print_study(study: dict[str, Any]) -> None:
+    print_lines([f"study {study['study_instance_uid']}  {study['state']}  settled {local(study['settled_at'])}"])
+    columns = ("id", "sop_instance_uid", "eye", "eye_why", "sender", "received_at", "no_job")
+    print_table(columns, [[image[column] for column in columns] for image in study["instances"]], title="Images")
+    columns = ("id", "family", "eye", "estimator", "state", "attempts", "reason")
+    print_table(columns, [[job[column] for column in columns] for job in study["jobs"]], title="Jobs")
+    columns = ("id", "job_id", "outcome", "remark", "sop_instance_uid", "created_at")
+    print_table(columns, [[report[column] for column in columns] for report in study["reports"]], title="Reports")
+    columns = ("id", "report_id", "peer", "state", "attempts", "reason", "transaction_uid", "changed_at")
+    print_table(columns, [[row[column] for column in columns] for row in study["deliveries"]], title="Deliveries")
+    columns = ("at", "kind", "subject_id", "name", "source", "target", "actor", "reason")
+    print_table(columns, [[row[column] for column in columns] for row in study["events"]], title="Events")

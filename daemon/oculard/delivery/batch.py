@@ -1,0 +1,115 @@
+"""What was claimed for one peer, until each report of it is settled on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from oculard import log
+from oculard.clock import Clock
+from oculard.delivery.part10 import Meta
+from oculard.delivery.statuses import Verdict
+from oculard.errors import OculardError
+from oculard.job import DeliveryEvent, backoff_s
+from oculard.settings import Delivery as DeliverySettings
+from oculard.settings import Peer
+from oculard.store.alarms import Alarms
+from oculard.store.deliveries import Deliveries, Delivery
+from oculard.store.queue import LeaseLost
+
+ATTEMPTS_ALARM = 10  # about a quarter of an hour of doubling pauses
+DELAYED, PARKED = "delivery-delayed", "delivery-parked"
+logger = log.get("sender")
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """The claimed deliveries that are still ours."""
+
+    peer: Peer
+    left: dict[int, Delivery]
+    deliveries: Deliveries
+    alarms: Alarms
+    clock: Clock
+    settings: DeliverySettings
+    renewed_at: datetime
+    taken: int = field(default=0, init=False)
+
+    def took(self, delivery: Delivery, meta: Meta, verdict: Verdict, *, took_s: float) -> None:
+        """The peer has it."""
+        self._settle(
+            delivery,
+            lambda: self.deliveries.took(
+                delivery,
+                sop_class_uid=meta.sop_class_uid,
+                sop_instance_uid=meta.sop_instance_uid,
+                awaits_commitment=self.peer.commitment,
+            ),
+        )
+        self.taken += 1
+        logger.info(
+            "report sent",
+            delivery=delivery.ticket.id,
+            peer=self.peer.name,
+            sop_instance_uid=meta.sop_instance_uid,
+            sop_class_uid=meta.sop_class_uid,
+            reason=verdict.reason,
+            hint=verdict.hint,
+            took_s=round(took_s, 3),
+        )
+
+    def retry(self, delivery: Delivery, why: OculardError) -> None:
+        """It will be tried again, later each time; a peer that keeps somebody waiting for long raises an alarm."""
+        attempts = delivery.ticket.attempts
+        delay_s = backoff_s(attempts, longest_s=self.settings.backoff_s_max)
+        self._log("report not sent", delivery, why, delay_s=delay_s)
+        self._settle(delivery, lambda: self._move(delivery, DeliveryEvent.RETRY, why, delay_s))
+        if attempts >= ATTEMPTS_ALARM:
+            self.alarms.raise_(DELAYED, self.peer.name)
+
+    def park(self, delivery: Delivery, why: OculardError) -> None:
+        """A person must look."""
+        self._log("report parked", delivery, why, delay_s=0.0)
+        self._settle(delivery, lambda: self._move(delivery, DeliveryEvent.PARK, why, 0.0))
+        self.alarms.raise_(PARKED, self.peer.name)
+
+    def retry_left(self, why: OculardError) -> None:
+        """The association failed: what is not settled will be tried again."""
+        for delivery in list(self.left.values()):
+            self.retry(delivery, why)
+
+    def park_left(self, why: OculardError) -> None:
+        """The association was refused: what is not settled waits for a person."""
+        for delivery in list(self.left.values()):
+            self.park(delivery, why)
+
+    def renew(self) -> None:
+        """Prolong the leases, if a good part of them is over."""
+        now = self.clock.now()
+        if now - self.renewed_at >= timedelta(seconds=self.settings.lease_s / 10):
+            self.deliveries.queue.renew([one.ticket for one in self.left.values()], lease_s=self.settings.lease_s)
+            self.renewed_at = now
+
+    def _settle(self, delivery: Delivery, move: Callable[[], None]) -> None:
+        """Settle one. When somebody else holds it now, what we know of it is thrown away: they send the same UID."""
+        del self.left[delivery.ticket.id]
+        try:
+            move()
+        except LeaseLost as lost:
+            self._log("delivery is somebody else's now", delivery, lost, delay_s=0.0)
+
+    def _move(self, delivery: Delivery, event: DeliveryEvent, why: OculardError, delay_s: float) -> None:
+        self.deliveries.queue.settle(delivery.ticket, event, reason=why.reason, delay_s=delay_s)
+
+    def _log(self, what: str, delivery: Delivery, why: OculardError, *, delay_s: float) -> None:
+        logger.warning(
+            what,
+            delivery=delivery.ticket.id,
+            peer=self.peer.name,
+            sop_instance_uid=delivery.sop_instance_uid,
+            attempts=delivery.ticket.attempts,
+            delay_s=delay_s,
+            reason=why.reason,
+            hint=why.hint,
+        )

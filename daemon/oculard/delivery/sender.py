@@ -1,0 +1,130 @@
+"""The sender: claim a peer's reports, send them on one association, settle each on its own, ask for commitment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+
+from oculard import log
+from oculard.clock import Clock
+from oculard.delivery.batch import DELAYED, Batch
+from oculard.delivery.commitment import Commitments
+from oculard.delivery.parcel import FileTrouble, Parcel, ReportDamaged, dressed, pack, proposal
+from oculard.delivery.rest import REST_S_MAX, Rest
+from oculard.delivery.scu import PeerAssociation, Target
+from oculard.delivery.statuses import PacsBusy, PacsRefused, PacsUnreachable, Trouble, troubled
+from oculard.errors import Permanent
+from oculard.settings import Peer, Settings
+from oculard.store.alarms import Alarms
+from oculard.store.deliveries import Deliveries
+from oculard.store.vault import Vault
+
+logger = log.get("sender")
+
+
+class Sender:
+    """Serves the given peers in turn; all that are configured, unless a sender per peer is wanted."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        deliveries: Deliveries,
+        vault: Vault,
+        alarms: Alarms,
+        clock: Clock,
+        *,
+        owner: str,
+        peers: Sequence[Peer] | None = None,
+    ) -> None:
+        self._settings, self._deliveries, self._vault = settings, deliveries, vault
+        self._alarms, self._clock, self._owner = alarms, clock, owner
+        self._peers = settings.peers if peers is None else peers
+        self._rest = Rest(clock, min(REST_S_MAX, settings.delivery.backoff_s_max))
+        self._commitments = Commitments(settings, deliveries, alarms, clock)
+
+    def step(self) -> bool:
+        """Give every peer its turn: at most one batch and one request for commitment. Says whether there was work."""
+        worked = [self._serve(peer) for peer in self._peers]
+        return any(worked)
+
+    def _serve(self, peer: Peer) -> bool:
+        delivered = self._deliver(peer)
+        return self._commitments.step(peer) or delivered
+
+    def _deliver(self, peer: Peer) -> bool:
+        """Send what waits for one peer, at most a batch; say whether there was anything."""
+        if not self._rest.is_over(peer.name):
+            return False
+        settings = self._settings.delivery
+        claimed = self._deliveries.claim(self._owner, peer.name, lease_s=settings.lease_s, limit=settings.batch)
+        if not claimed:
+            return False
+        batch = Batch(
+            peer=peer,
+            left={delivery.ticket.id: delivery for delivery in claimed},
+            deliveries=self._deliveries,
+            alarms=self._alarms,
+            clock=self._clock,
+            settings=settings,
+            renewed_at=self._clock.now(),
+        )
+        parcels = self._pack(batch)
+        if parcels:
+            self._send(batch, parcels)
+        return True
+
+    def _pack(self, batch: Batch) -> list[Parcel]:
+        """What can travel; the damaged is parked before anyone is called."""
+        parcels = []
+        for delivery in list(batch.left.values()):
+            try:
+                parcels.append(pack(delivery, self._vault))
+            except ReportDamaged as why:
+                batch.park(delivery, why)
+                self._alarms.raise_(why.reason, f"report {delivery.report_id}")
+            except FileTrouble as why:
+                batch.retry(delivery, why)
+        return parcels
+
+    def _send(self, batch: Batch, parcels: Sequence[Parcel]) -> None:
+        """Send all on one association. Its failure concerns only what is not settled yet."""
+        peer = batch.peer
+        try:
+            with PeerAssociation(Target.of(peer, self._settings), proposal(parcels)) as association:
+                for parcel in parcels:
+                    batch.renew()
+                    self._send_one(association, parcel, batch)
+        except (PacsBusy, PacsUnreachable) as why:
+            batch.retry_left(why)
+            self._rest.begin(peer.name)
+        except PacsRefused as why:
+            batch.park_left(why)
+        else:
+            self._conclude(batch)
+
+    def _send_one(self, association: PeerAssociation, parcel: Parcel, batch: Batch) -> None:
+        """Send one report; an answer concerns it alone. Raises PacsUnreachable: the association is over."""
+        delivery, context = parcel.delivery, parcel.choose(association.accepted)
+        if context is None:
+            batch.park(delivery, troubled(batch.peer.name, Trouble.NO_CONTEXT))
+            return
+        began = monotonic()
+        try:
+            with dressed(parcel, context, self._vault.spool) as (path, meta):
+                verdict = association.store(path, meta)
+        except (PacsBusy, FileTrouble) as why:
+            batch.retry(delivery, why)
+        except Permanent as why:
+            batch.park(delivery, why)
+        else:
+            batch.took(delivery, meta, verdict, took_s=monotonic() - began)
+
+    def _conclude(self, batch: Batch) -> None:
+        """A peer that took something works; one that was busy for everything rests."""
+        name = batch.peer.name
+        if batch.taken == 0:
+            self._rest.begin(name)
+            return
+        self._rest.end(name)
+        if any((alarm.name, alarm.subject) == (DELAYED, name) for alarm in self._alarms.standing()):
+            self._alarms.clear(DELAYED, name)

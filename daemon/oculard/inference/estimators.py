@@ -1,0 +1,103 @@
+"""The estimators that this process serves: loaded once, tested once, resident from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oculard_models.contract import Estimator
+from oculard_models.manifest import BundleRefused, Manifest
+from oculard_models.registry import Bundle, Refusal, find_bundles
+from oculard_models.runners.onnx import Choice, OnnxEstimator, available_providers, choose_providers
+
+from oculard import log
+from oculard.errors import Misconfigured, Permanent
+from oculard.plan import Family
+
+logger = log.get("inference")
+
+
+class EstimatorRefused(Permanent):
+    """The bundle cannot be used; its jobs fail, and nothing else does."""
+
+    reason = "bundle-refused"
+    hint = "`oculard models` names the part that is wrong; put the bundle back as it was delivered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One bundle and its loaded network."""
+
+    manifest: Manifest
+    estimator: Estimator
+
+
+class Estimators:
+    """Loads on first use and keeps: a refused bundle is looked at again only after a restart."""
+
+    def __init__(self, bundles: Iterable[Bundle], *, providers: Sequence[str], threads: int) -> None:
+        self._bundles = {name_of(bundle.manifest): bundle for bundle in bundles}
+        self.choice = choose_providers(providers, available_providers())
+        self._threads = threads
+        self._loaded: dict[str, Served | EstimatorRefused] = {}
+
+    def manifest(self, name: str) -> Manifest | None:
+        """The manifest of `name@version`, also when its weights are refused; None when there is no such bundle."""
+        bundle = self._bundles.get(name)
+        return None if bundle is None else bundle.manifest
+
+    def get(self, name: str) -> Served:
+        """The estimator `name@version`, loaded and self-tested. Raises EstimatorRefused."""
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        served = self._loaded[name]
+        if isinstance(served, EstimatorRefused):
+            raise served
+        return served
+
+    def _load(self, name: str) -> Served | EstimatorRefused:
+        bundle = self._bundles.get(name)
+        if bundle is None:
+            return EstimatorRefused(f"there is no bundle `{name}`", reason="bundle-missing")
+        try:
+            served = serve(bundle, self.choice, self._threads)
+        except BundleRefused as why:
+            logger.error("bundle refused", bundle=name, reason="bundle-refused", why=str(why))
+            return EstimatorRefused(str(why))
+        logger.info("bundle loaded", bundle=name, providers=list(self.choice.providers), why=list(self.choice.why))
+        return served
+
+
+def serve(bundle: Bundle, choice: Choice, threads: int) -> Served:
+    """Load a bundle and run its self-test. Raises BundleRefused."""
+    estimator = OnnxEstimator(bundle, choice, threads)
+    estimator.self_test()
+    return Served(manifest=bundle.manifest, estimator=estimator)
+
+
+def name_of(manifest: Manifest) -> str:
+    """How jobs and reports name a bundle: name@version."""
+    return f"{manifest.name}@{manifest.version}"
+
+
+def find(folders: Sequence[Path]) -> tuple[list[Bundle], list[Refusal]]:
+    """The bundles that come with oculard and those in the given folders."""
+    return find_bundles(folders)
+
+
+def families(bundles: Iterable[Bundle], wanted: dict[str, str]) -> dict[str, Family]:
+    """Which bundle serves each configured family: the newest of that name. Raises Misconfigured when there is none."""
+    found = list(bundles)
+    chosen = {}
+    for family, name in wanted.items():
+        fitting = [bundle.manifest for bundle in found if bundle.manifest.name == name and bundle.manifest.family == family]
+        if not fitting:
+            raise Misconfigured(
+                f"[worker] estimators: family `{family}` wants bundle `{name}`, which is not here",
+                reason="bundle-missing",
+                hint="`oculard models` lists the bundles; [worker] bundles names further folders",
+            )
+        newest = max(fitting, key=lambda manifest: tuple(int(part) for part in manifest.version.split(".")))
+        chosen[family] = Family(name=family, estimator=name_of(newest), input_kind=newest.input.kind)
+    return chosen

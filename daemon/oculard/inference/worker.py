@@ -1,0 +1,170 @@
+"""The worker: claim, examine, estimate in batches across studies, report, settle. One job's trouble is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
+
+import numpy as np
+from oculard_models.contract import EstimateFailed, Qualifier
+
+from oculard import log
+from oculard.clock import Clock
+from oculard.errors import Permanent, Transient
+from oculard.imaging.decode import Undecodable
+from oculard.inference.case import Case, Stopwatch, Verdict
+from oculard.inference.estimators import EstimatorRefused, Estimators
+from oculard.inference.examine import examine
+from oculard.inference.lease import Lease
+from oculard.inference.write import write_report
+from oculard.job import JobEvent, backoff_s
+from oculard.report.request import Device
+from oculard.settings import Worker as WorkerSettings
+from oculard.store.alarms import Alarms
+from oculard.store.jobs import Job, Jobs
+from oculard.store.queue import LeaseLost
+from oculard.store.vault import Vault
+
+BACKOFF_S_MAX = 600.0
+T = TypeVar("T")
+logger = log.get("worker")
+
+
+class VaultUnreadable(Transient):
+    """A kept file could not be read."""
+
+    reason = "vault-unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Everything one step needs."""
+
+    owner: str
+    settings: WorkerSettings
+    jobs: Jobs
+    vault: Vault
+    alarms: Alarms
+    estimators: Estimators
+    device: Device
+    peers: Sequence[str]
+    clock: Clock
+
+    def step(self) -> bool:
+        """Do at most one batch of jobs; say whether there was one."""
+        jobs = self.jobs.claim(
+            self.owner,
+            lease_s=self.settings.lease_s,
+            limit=self.settings.batch,
+            attempts_max=self.settings.attempts_max,
+        )
+        if not jobs:
+            return False
+        with Lease(self.jobs.queue, [job.ticket for job in jobs], self.settings):
+            cases = [case for job in jobs if (case := self._examine(job)) is not None]
+            self._estimate(cases)
+            for case in cases:
+                self._report(case)
+        return True
+
+    def _examine(self, job: Job) -> Case | None:
+        """Look at one job's images; None when the job was settled already, because nothing can be said about it."""
+        manifest = self.estimators.manifest(job.estimator)
+        if manifest is None:
+            self._give_up(job, EstimatorRefused(f"there is no bundle `{job.estimator}`", reason="bundle-missing"))
+            return None
+        case = Case(job=job, manifest=manifest, started_at=self.clock.now())
+        try:
+            with Stopwatch([case], "examine"):
+                examine(
+                    case, self.vault, pixels_max=self.settings.images_pixels_max, attempts_max=self.settings.attempts_max
+                )
+        except (OSError, MemoryError) as why:
+            self._retry(job, VaultUnreadable(f"a kept file could not be read: {type(why).__name__}"))
+            return None
+        except Undecodable as why:
+            self._give_up(job, Permanent(str(why), reason=why.reason))
+            return None
+        return case
+
+    def _estimate(self, cases: Sequence[Case]) -> None:
+        """Run the networks: all images of all jobs of one estimator together."""
+        waiting = sorted((case for case in cases if case.verdict is None), key=lambda case: case.job.estimator)
+        for name, group in groupby(waiting, key=lambda case: case.job.estimator):
+            members = list(group)
+            with Stopwatch(members, "estimate"):
+                self._estimate_together(name, members)
+
+    def _estimate_together(self, name: str, cases: list[Case]) -> None:
+        try:
+            served = self.estimators.get(name)
+        except EstimatorRefused as why:
+            for case in cases:
+                case.close(_failed(why.reason, "the estimator cannot be used"))
+            return
+        try:
+            for chunk in _chunks([(case, image) for case in cases for image in case.tensors], self.settings.batch):
+                raws = served.estimator.estimate(np.stack([tensor for _, (_, tensor) in chunk]))
+                for (case, (uid, _)), raw in zip(chunk, raws, strict=True):
+                    case.raws.append((uid, dict(raw)))
+        except (EstimateFailed, MemoryError) as why:
+            if len(cases) == 1:
+                logger.error("estimator failed", job=cases[0].job.ticket.id, estimator=name, exc_info=why)
+                cases[0].close(_failed("estimator-failed", "the estimator ended with an error"))
+                return
+            for case in cases:  # one of them is the culprit: the others must not suffer with it
+                case.raws.clear()
+                self._estimate_together(name, [case])
+
+    def _report(self, case: Case) -> None:
+        """Write the report and settle the job with it."""
+        job = case.job
+        try:
+            with Stopwatch([case], "report"):
+                report = write_report(case, self.jobs.history(job), self.vault, self.device, self.clock)
+            self.jobs.finish(job, case.event, report, reason=case.reason, peers=self.peers)
+        except LeaseLost as why:
+            logger.warning("result thrown away", job=job.ticket.id, reason=why.reason)
+        except Transient as why:
+            self._retry(job, why)
+        except Permanent as why:
+            self._give_up(job, why)
+        else:
+            logger.info(
+                "job ended",
+                job=job.ticket.id,
+                study_id=job.study_id,
+                family=job.family,
+                eye=job.eye,
+                estimator=job.estimator,
+                outcome=report.outcome,
+                reason=case.reason,
+                took_s=round(sum(case.took.values()), 3),
+            )
+
+    def _retry(self, job: Job, why: Transient) -> None:
+        delay_s = backoff_s(job.ticket.attempts, longest_s=BACKOFF_S_MAX)
+        logger.warning("job retried later", job=job.ticket.id, reason=why.reason, delay_s=delay_s)
+        self._settle(job, JobEvent.RETRY, why.reason, delay_s)
+
+    def _give_up(self, job: Job, why: Permanent) -> None:
+        """Fail a job of which not even a report can be made: a person must look."""
+        logger.error("job failed without a report", job=job.ticket.id, reason=why.reason, hint=why.hint)
+        self._settle(job, JobEvent.GIVE_UP, why.reason, 0.0)
+        self.alarms.raise_("job-without-report", f"job {job.ticket.id}")
+
+    def _settle(self, job: Job, event: JobEvent, reason: str, delay_s: float) -> None:
+        try:
+            self.jobs.queue.settle(job.ticket, event, reason=reason, delay_s=delay_s)
+        except LeaseLost as lost:
+            logger.warning("result thrown away", job=job.ticket.id, reason=lost.reason)
+
+
+def _failed(reason: str, remark: str) -> Verdict:
+    return Verdict(event=JobEvent.GIVE_UP, qualifier=Qualifier.FAILURE, reason=reason, remark=f"failed: {remark}")
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,56 @@
+"""From a case to its report: built, written durably, and described for the transaction that settles the job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from oculard.clock import Clock
+from oculard.inference.case import Case
+from oculard.report.build import build_report
+from oculard.report.request import Device, Origin, Predecessor, ReportRequest
+from oculard.store.jobs import KeptReport, NewReport
+from oculard.store.vault import Vault
+
+
+def write_report(case: Case, history: Sequence[KeptReport], vault: Vault, device: Device, clock: Clock) -> NewReport:
+    """Build the case's report and put its file into the vault. `history`: earlier reports on this eye, newest first."""
+    amended = history[0] if history else None
+    request = ReportRequest(
+        origin=Origin.from_manifest(case.manifest),
+        outputs=case.manifest.output,
+        eye=case.job.eye,
+        findings=case.findings,
+        sources=tuple(case.sources),
+        remark=case.remark,
+        started_at=case.started_at,
+        created_at=clock.now(),
+        device=device,
+        generation=len(history) + 1,
+        predecessor=None if amended is None else _predecessor(amended),
+    )
+    report = build_report(request)
+    path, sha256 = vault.write_report(report.data)
+    return NewReport(
+        sop_class_uid=report.sop_class_uid,
+        sop_instance_uid=report.sop_instance_uid,
+        series_instance_uid=report.series_instance_uid,
+        path=path,
+        sha256=sha256,
+        size_bytes=len(report.data),
+        outcome=request.outcome,
+        remark=request.remark,
+        weights_sha256=case.manifest.weights.sha256,
+        demonstration=case.manifest.demonstration,
+        predecessor_id=None if amended is None else amended.id,
+        findings=case.findings,
+        took=case.took,
+    )
+
+
+def _predecessor(report: KeptReport) -> Predecessor:
+    return Predecessor(
+        sop_class_uid=report.sop_class_uid,
+        sop_instance_uid=report.sop_instance_uid,
+        series_instance_uid=report.series_instance_uid,
+        study_instance_uid=report.study_instance_uid,
+    )

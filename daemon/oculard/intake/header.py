@@ -1,0 +1,246 @@
+"""The header: a data set walked from end to end in bounded memory, and its small elements picked out.
+
+Nothing is decoded but tags and lengths, and large values are skipped, so 400 MB cost no more than 4. What is cut short
+or makes no sense is told apart here, before custody is taken: the device still has the image.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+from typing import BinaryIO, Protocol
+
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
+
+from oculard.errors import Rejected
+
+HEADER_BYTES_MAX = 32 << 20  # of what is kept for the facts
+VALUE_BYTES_MAX = 64 << 10  # a longer value holds no fact
+ELEMENTS_MAX = 1_000_000
+DEPTH_MAX = 32
+CHUNK_BYTES = 64 << 10
+UNDEFINED = 0xFFFFFFFF
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+PIXEL_GROUP = 0x7FE0
+# The sequences that the facts are read from; all others are walked over.
+SEQUENCES = frozenset({0x52009229, 0x52009230, 0x00221615})
+LONG_VRS = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
+VRS = LONG_VRS | {str(vr).encode() for vr in EXPLICIT_VR_LENGTH_16}
+# What pydicom raises for bytes that are no DICOM.
+UNPARSABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    EOFError,
+    RecursionError,
+    struct.error,
+    InvalidDicomError,
+)
+
+
+class BadDataSet(Rejected):
+    """A data set cannot be understood."""
+
+    reason = "bad-data-set"
+
+
+class Truncated(BadDataSet):
+    """A data set ends before it is complete."""
+
+    reason = "truncated"
+
+    def __init__(self) -> None:
+        super().__init__("the data set is cut short", hint="send the instance again; look at the file on the device")
+
+
+def read_header(file: BinaryIO, size_bytes: int, transfer_syntax_uid: str, *, inflated_bytes_max: int) -> Dataset:
+    """The small elements of the data set that begins where the file stands. Raises BadDataSet or Truncated."""
+    syntax = UID(transfer_syntax_uid)
+    implicit = syntax.is_implicit_VR
+    if syntax == DeflatedExplicitVRLittleEndian:
+        walk = _Walk(_Deflated(file, size_bytes, inflated_bytes_max), implicit=False, little=True)
+    else:
+        walk = _Walk(_Plain(file, size_bytes), implicit=implicit, little=syntax.is_little_endian)
+    header = walk.header()
+    try:
+        return read_dataset(BytesIO(header), implicit, syntax.is_little_endian)
+    except UNPARSABLE as why:
+        raise BadDataSet(f"the header cannot be parsed: {type(why).__name__}") from why
+
+
+class _Source(Protocol):
+    """Bytes that can only be read forwards."""
+
+    def take(self, count: int) -> bytes:
+        """The next bytes; fewer at the end."""
+
+    def skip(self, count: int) -> None:
+        """Pass over so many bytes. Raises Truncated when there are fewer."""
+
+
+class _Plain:
+    """The bytes of a file."""
+
+    def __init__(self, file: BinaryIO, size_bytes: int) -> None:
+        self._file, self._left = file, size_bytes
+
+    def take(self, count: int) -> bytes:
+        data = self._file.read(min(count, self._left))
+        self._left -= len(data)
+        return data
+
+    def skip(self, count: int) -> None:
+        if count > self._left:
+            raise Truncated
+        self._file.seek(count, 1)
+        self._left -= count
+
+
+class _Deflated:
+    """The bytes that a deflated file inflates to, never more than a little of them at once (PS3.5 A.5)."""
+
+    def __init__(self, file: BinaryIO, size_bytes: int, inflated_bytes_max: int) -> None:
+        self._file, self._left, self._bytes_max = _Plain(file, size_bytes), inflated_bytes_max, inflated_bytes_max
+        self._inflate, self._ready = zlib.decompressobj(-zlib.MAX_WBITS), b""
+
+    def take(self, count: int) -> bytes:
+        parts, missing = [], count
+        while missing and (self._ready or self._more()):
+            part, self._ready = self._ready[:missing], self._ready[missing:]
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def skip(self, count: int) -> None:
+        while count:
+            part = self.take(min(count, CHUNK_BYTES))
+            if not part:
+                raise Truncated
+            count -= len(part)
+
+    def _more(self) -> bool:
+        """Inflate a little more; False at the end of the stream."""
+        while not self._ready:
+            if self._inflate.eof:
+                return False
+            packed = self._inflate.unconsumed_tail or self._file.take(CHUNK_BYTES)
+            if not packed:
+                raise Truncated
+            try:
+                self._ready = self._inflate.decompress(packed, CHUNK_BYTES)
+            except zlib.error as why:
+                raise BadDataSet("the data set is not deflated as it says", reason="bad-deflate") from why
+            self._left -= len(self._ready)
+            if self._left < 0:
+                raise BadDataSet(
+                    f"the data set inflates to more than {self._bytes_max} bytes", reason="inflates-too-far"
+                )
+        return True
+
+
+class _Walk:
+    """One pass over a data set."""
+
+    def __init__(self, source: _Source, *, implicit: bool, little: bool) -> None:
+        self._source, self._implicit = source, implicit
+        order = "<" if little else ">"
+        self._tag = struct.Struct(f"{order}HH").unpack_from
+        self._short = struct.Struct(f"{order}H").unpack_from
+        self._long = struct.Struct(f"{order}L").unpack_from
+        self._kept: bytearray | None = None  # while it is one, what is taken is also kept
+        self._count = 0
+        self._seen_pixels = False
+
+    def header(self) -> bytes:
+        """Walk to the end; gives the bytes of the small elements."""
+        kept = bytearray()
+        while True:
+            self._kept = bytearray()
+            head = self._head()
+            if head is None:
+                return bytes(kept)
+            tag, length = head
+            wanted = tag >> 16 < PIXEL_GROUP and (tag in SEQUENCES or length <= VALUE_BYTES_MAX)
+            if not wanted:
+                self._kept = None
+            if tag in (ITEM, ITEM_END, SEQUENCE_END):
+                raise BadDataSet("an item stands outside a sequence", reason="bad-structure")
+            self._value(length, depth=0)
+            self._seen_pixels = self._seen_pixels or tag >> 16 >= PIXEL_GROUP
+            kept += self._kept or b""
+            if len(kept) > HEADER_BYTES_MAX:
+                raise BadDataSet(f"the header is larger than {HEADER_BYTES_MAX} bytes", reason="header-too-large")
+
+    def _head(self) -> tuple[int, int] | None:
+        """The next element's tag and length; None at the end of the data set."""
+        head = self._take(8)
+        if len(head) < 8:
+            if head.strip(b"\0") and not self._seen_pixels:  # after the pixel data nothing but padding can be lost
+                raise Truncated
+            return None
+        self._count += 1
+        if self._count > ELEMENTS_MAX:
+            raise BadDataSet(f"the data set has more than {ELEMENTS_MAX} elements", reason="too-many-elements")
+        group, element = self._tag(head)
+        tag, vr = group << 16 | element, head[4:6]
+        if self._implicit or group == 0xFFFE or not (vr in VRS or (vr.isalpha() and vr.isupper())):
+            return tag, self._long(head, 4)[0]  # writers that fall back to implicit VR inside sequences exist
+        if vr not in LONG_VRS:
+            return tag, self._short(head, 6)[0]
+        rest = self._take(4)
+        if len(rest) < 4:
+            raise Truncated
+        return tag, self._long(rest)[0]
+
+    def _value(self, length: int, *, depth: int) -> None:
+        if length == UNDEFINED:
+            self._items(depth + 1)
+        elif self._kept is None:
+            self._source.skip(length)
+        elif len(self._kept) + length > HEADER_BYTES_MAX:
+            raise BadDataSet(f"the header is larger than {HEADER_BYTES_MAX} bytes", reason="header-too-large")
+        elif len(self._take(length)) < length:
+            raise Truncated
+
+    def _items(self, depth: int) -> None:
+        """Items or fragments up to the sequence's delimiter."""
+        if depth > DEPTH_MAX:
+            raise BadDataSet(f"sequences are nested more than {DEPTH_MAX} deep", reason="nested-too-deep")
+        while True:
+            head = self._head()
+            if head is None:
+                raise Truncated
+            tag, length = head
+            if tag == SEQUENCE_END:
+                return
+            if tag != ITEM:
+                raise BadDataSet("a sequence holds something that is no item", reason="bad-structure")
+            if length == UNDEFINED:
+                self._item(depth)
+            else:
+                self._value(length, depth=depth)
+
+    def _item(self, depth: int) -> None:
+        """Elements up to the item's delimiter."""
+        while True:
+            head = self._head()
+            if head is None:
+                raise Truncated
+            tag, length = head
+            if tag == ITEM_END:
+                return
+            self._value(length, depth=depth)
+
+    def _take(self, count: int) -> bytes:
+        data = self._source.take(count)
+        if self._kept is not None:
+            self._kept += data
+        return data

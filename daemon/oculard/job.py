@@ -1,0 +1,157 @@
+"""The life of a job, of a delivery and of a commitment answer, as data: what is not a row here cannot happen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where one estimator family on one eye of one settled study stands."""
+
+    WAITING = "waiting"  # for the night, for quota
+    QUEUED = "queued"
+    RUNNING = "running"  # held by a worker's lease
+    REPORTED = "reported"
+    REJECTED = "rejected"  # ungradable or not for us; a report says so
+    FAILED = "failed"  # until a person requeues; a report says so where one could be built
+
+
+class JobEvent(StrEnum):
+    """What may happen to a job."""
+
+    RELEASE = "release"
+    REFRESH = "refresh"
+    CLAIM = "claim"
+    DONE = "done"
+    RETRY = "retry"
+    REJECT = "reject"
+    GIVE_UP = "give-up"
+    LOST = "lost"
+    REQUEUE = "requeue"
+
+
+class DeliveryState(StrEnum):
+    """Where one report on its way to one destination stands."""
+
+    PENDING = "pending"
+    SENDING = "sending"  # held by a sender's lease
+    SENT = "sent"  # the peer has it and has not committed to it yet
+    DELIVERED = "delivered"
+    PARKED = "parked"  # until a person resends
+
+
+class DeliveryEvent(StrEnum):
+    """What may happen to a delivery."""
+
+    CLAIM = "claim"
+    SENT = "sent"
+    DONE = "done"
+    RETRY = "retry"
+    PARK = "park"
+    LOST = "lost"
+    COMMIT = "commit"
+    UNCOMMIT = "uncommit"
+    SILENCE = "silence"
+    RESEND = "resend"
+
+
+J, JE = JobState, JobEvent
+D, DE = DeliveryState, DeliveryEvent
+
+JOB_MOVES: Mapping[tuple[JobState, JobEvent], JobState] = {
+    (J.WAITING, JE.RELEASE): J.QUEUED,
+    (J.WAITING, JE.REFRESH): J.WAITING,  # a late instance changed the inputs before anyone looked at them
+    (J.QUEUED, JE.REFRESH): J.QUEUED,
+    (J.QUEUED, JE.CLAIM): J.RUNNING,
+    (J.QUEUED, JE.GIVE_UP): J.FAILED,  # attempts spent: whoever held it died every time
+    (J.RUNNING, JE.DONE): J.REPORTED,
+    (J.RUNNING, JE.RETRY): J.QUEUED,
+    (J.RUNNING, JE.LOST): J.QUEUED,
+    (J.RUNNING, JE.REJECT): J.REJECTED,
+    (J.RUNNING, JE.GIVE_UP): J.FAILED,
+    (J.FAILED, JE.REQUEUE): J.QUEUED,
+}
+
+DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
+    (D.PENDING, DE.CLAIM): D.SENDING,
+    (D.SENDING, DE.SENT): D.SENT,
+    (D.SENDING, DE.DONE): D.DELIVERED,
+    (D.SENDING, DE.RETRY): D.PENDING,
+    (D.SENDING, DE.LOST): D.PENDING,
+    (D.SENDING, DE.PARK): D.PARKED,
+    (D.SENT, DE.COMMIT): D.DELIVERED,
+    (D.SENT, DE.UNCOMMIT): D.PENDING,
+    (D.SENT, DE.SILENCE): D.PENDING,
+    (D.PARKED, DE.RESEND): D.PENDING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One life as data: the moves, where it begins, who may hold it and where it ends."""
+
+    name: str
+    moves: Mapping[tuple[StrEnum, StrEnum], StrEnum]
+    ready: StrEnum  # what a claim takes
+    held: StrEnum  # what a lease holds
+    claim: StrEnum
+    lost: StrEnum
+    ends: frozenset[StrEnum]
+
+    def target(self, state: StrEnum, event: StrEnum) -> StrEnum:
+        """Where the event leads. Raises KeyError for a move that is not in the table: a bug, not the world."""
+        return self.moves[state, event]
+
+
+JOB = Machine(
+    name="job",
+    moves=JOB_MOVES,  # type: ignore[arg-type]  # a Mapping's key is invariant; both enums are StrEnum
+    ready=J.QUEUED,
+    held=J.RUNNING,
+    claim=JE.CLAIM,
+    lost=JE.LOST,
+    ends=frozenset({J.REPORTED, J.REJECTED, J.FAILED}),
+)
+DELIVERY = Machine(
+    name="delivery",
+    moves=DELIVERY_MOVES,  # type: ignore[arg-type]  # as above
+    ready=D.PENDING,
+    held=D.SENDING,
+    claim=DE.CLAIM,
+    lost=DE.LOST,
+    ends=frozenset({D.DELIVERED, D.PARKED}),
+)
+# An answer owed to a device that asked for storage commitment lives as a delivery does, without the wait for a commit.
+ANSWER = Machine(
+    name="answer",
+    moves={move: to for move, to in DELIVERY.moves.items() if D.SENT not in (move[0], to)},
+    ready=D.PENDING,
+    held=D.SENDING,
+    claim=DE.CLAIM,
+    lost=DE.LOST,
+    ends=frozenset({D.DELIVERED, D.PARKED}),
+)
+
+
+def backoff_s(attempts: int, *, longest_s: float) -> float:
+    """How long to wait after the given number of attempts: 2, 4, 8 ... seconds, at most the longest."""
+    return float(min(longest_s, 2 ** min(attempts, 30)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One job as the plan wants it: an estimator family on one eye of one settled study."""
+
+    family: str
+    eye: str  # "R", "L", or "U": the eye is unknown, and the job's report will say so
+    estimator: str  # name@version of the bundle
+    window: str  # "now" or "night"
+    priority: int  # 0 is first
+    instance_ids: tuple[int, ...]
+    inputs_digest: str  # of the inputs' UIDs and bytes: the same inputs are never estimated twice
+
+    def __post_init__(self) -> None:
+        if not self.instance_ids:
+            raise ValueError(f"an order for `{self.family}` has no images")

@@ -1,0 +1,163 @@
+"""The measurement group: one eye's findings with site, method, model and quality (PS3.16 TID 1501 shaped as 2120)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from highdicom.sr import ContentItem
+
+from oculard.report import items, uids
+from oculard.report.codes import Code, Concept, Family, concept, family, term, unit
+from oculard.report.envelope import patient_key
+from oculard.report.items import CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT, HAS_PROPERTIES, INFERRED_FROM
+from oculard.report.library import grade_code
+from oculard.report.request import Origin, ReportRequest
+from oculard.report.source import Grade
+from oculard_models.contract import Finding
+
+NOTICE_ESTIMATE = "These values are estimates by an AI model, not measurements. Not for diagnosis."
+NOTICE_DEMONSTRATION = "DEMONSTRATION MODEL trained on painted images: values mean nothing for this person."
+WORST_FIRST = (Grade.UNGRADABLE, Grade.LIMITED, Grade.GOOD)
+
+
+def measurement_group(request: ReportRequest) -> ContentItem:
+    """All findings of one eye."""
+    kind = family(request.origin.family)
+    return items.container(
+        term("measurement-group"),
+        [
+            *_tracking(request, kind),
+            items.code(term("finding"), _finding(request, kind), CONTAINS),
+            *_notices(request),
+            items.code(term("method"), kind.method, CONTAINS),
+            _site(request.eye, kind),
+            *_suite(request.origin),
+            *_values(request, kind),
+            *_quality(request),
+            *[
+                items.image(term("source-of-measurement"), source, CONTAINS)
+                for source in request.sources
+                if source.used
+            ],
+        ],
+        template="1501",
+    )
+
+
+def _tracking(request: ReportRequest, kind: Family) -> list[ContentItem]:
+    eye = "eye unknown" if request.eye == "U" else request.eye
+    uid = uids.tracking_uid(patient_key(request.sources[0].header), request.eye, kind.name)
+    return [
+        items.text(term("tracking-identifier"), f"AI estimates {kind.name} {eye}", HAS_OBS_CONTEXT),
+        items.uid(term("tracking-uid"), uid, HAS_OBS_CONTEXT),
+    ]
+
+
+def _finding(request: ReportRequest, kind: Family) -> Code:
+    """The class that was found, where the family has such a class, else what the family always finds."""
+    for finding, output in zip(request.findings, request.outputs, strict=True):
+        known = concept(output.concept)
+        if known.is_finding and finding.choice is not None:
+            return known.choices[finding.choice].code
+    return kind.finding
+
+
+def _notices(request: ReportRequest) -> list[ContentItem]:
+    """What people must read before the values."""
+    demonstration = request.origin.demonstration
+    found = [
+        items.code(term("model-status"), term("model-demonstration" if demonstration else "model-research"), CONTAINS),
+        items.text(term("notice"), NOTICE_ESTIMATE, CONTAINS),
+    ]
+    if demonstration:
+        found.insert(0, items.text(term("notice"), NOTICE_DEMONSTRATION, CONTAINS))
+    if request.remark:
+        found.append(items.comment(request.remark))
+    return found
+
+
+def _site(eye: str, kind: Family) -> ContentItem:
+    """The eye, with its side unless that is unknown: a side is never guessed."""
+    children = []
+    if eye != "U":
+        children.append(items.code(term("laterality"), term(f"eye-{eye.lower()}"), HAS_CONCEPT_MOD))
+    if kind.topography is not None:
+        children.append(items.code(term("topography"), kind.topography, HAS_CONCEPT_MOD))
+    return items.code(term("finding-site"), term("eye"), HAS_CONCEPT_MOD, *children)
+
+
+def _suite(origin: Origin) -> list[ContentItem]:
+    """The model as a whole (TID 4019)."""
+    return [
+        *_algorithm(origin, origin.title, f"name={origin.name}", f"interval={100 * origin.interval:g}%"),
+        items.text(term("algorithm-manufacturer"), origin.manufacturer, HAS_CONCEPT_MOD),
+        items.code(term("algorithm-family"), term("artificial-intelligence"), HAS_CONCEPT_MOD),
+    ]
+
+
+def _algorithm(origin: Origin, name: str, *parameters: str) -> list[ContentItem]:
+    """Name, version, weights and the mark of a demonstration model (TID 4019)."""
+    marked = f"{name} (DEMONSTRATION)" if origin.demonstration else name
+    status = ("demonstration=yes",) if origin.demonstration else ()
+    return [
+        items.text(term("algorithm-name"), marked, HAS_CONCEPT_MOD),
+        items.text(term("algorithm-version"), origin.version, HAS_CONCEPT_MOD),
+        *[
+            items.text(term("algorithm-parameters"), parameter, HAS_CONCEPT_MOD)
+            for parameter in (*parameters, f"weights-sha256={origin.weights_sha256}", *status)
+        ],
+    ]
+
+
+def _values(request: ReportRequest, kind: Family) -> Iterator[ContentItem]:
+    """The findings as numbers, and as codes where a finding is a class."""
+    numbers = {output.concept for output in request.outputs}
+    for finding, output in zip(request.findings, request.outputs, strict=True):
+        known = concept(output.concept)
+        if not known.choices:
+            yield _number(request, kind, finding, known)
+            continue
+        if finding.choice is not None:
+            yield items.code(known.code, known.choices[finding.choice].code, CONTAINS)
+        chosen = [c for name, c in known.choices.items() if finding.choice in (None, name)]
+        for name in dict.fromkeys(choice.probability for choice in chosen):
+            if name not in numbers:  # an output of its own says it otherwise
+                yield _number(request, kind, finding, concept(name))
+
+
+def _number(request: ReportRequest, kind: Family, finding: Finding, known: Concept) -> ContentItem:
+    """One number, or why there is none."""
+    children = _modifiers(request, kind, finding, known)
+    if finding.qualifier is not None:
+        return items.no_number(known.code, known.unit, term(finding.qualifier), CONTAINS, *children)
+    assert finding.value is not None
+    if finding.uncertainty is not None:
+        half = max(round(float(finding.uncertainty), known.decimals), 10.0**-known.decimals)  # never "+/- 0"
+        children.append(items.number(term("uncertainty"), half, unit(finding.unit), HAS_PROPERTIES))
+    value = round(float(finding.value), known.decimals) + 0.0  # no "-0.0"
+    return items.number(known.code, value, known.unit, CONTAINS, *children)
+
+
+def _modifiers(request: ReportRequest, kind: Family, finding: Finding, known: Concept) -> list[ContentItem]:
+    """What a number is, how it was made and from what (TID 300)."""
+    sources = {source.sop_instance_uid: source for source in request.sources}
+    children = [
+        items.code(term("method"), kind.method, HAS_CONCEPT_MOD),
+        items.code(term("derivation"), known.derivation, HAS_CONCEPT_MOD),
+        *[items.image(term("source-of-measurement"), sources[uid], INFERRED_FROM) for uid in finding.sources],
+        *_algorithm(request.origin, f"{request.origin.name}/{finding.name}"),
+    ]
+    if known.estimates is not None:
+        children.append(items.code(term("property-estimated"), known.estimates, HAS_CONCEPT_MOD))
+    return children
+
+
+def _quality(request: ReportRequest) -> list[ContentItem]:
+    """The worst image that the values rest on; without values, the worst that was looked at."""
+    used = [source.grade for source in request.sources if source.used]
+    grades = used or [source.grade for source in request.sources]
+    for grade in WORST_FIRST:
+        quality = grade_code(grade)
+        if grade in grades and quality is not None:
+            return [items.code(term("quality"), quality, CONTAINS)]
+    return []

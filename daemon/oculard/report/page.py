@@ -1,0 +1,140 @@
+"""Pages: one report as a self-contained HTML page for people, in Japanese and English. All input is hostile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined, Template
+from pydicom.dataset import Dataset
+
+from oculard.report import raw
+from oculard.report.codes import table
+from oculard.report.lenient import Decoded, decoded
+from oculard.report.read import ReadFinding, read_report
+from oculard.report.request import Outcome
+from oculard.report.source import Grade
+from oculard.report.tree import open_report
+from oculard_models.contract import Qualifier
+
+SHOWN_UNITS = {"a": "歳 years", "mm[Hg]": "mmHg", "kg/m2": "kg/m²", "mm2": "mm²", "um": "µm", "1": "", "{ratio}": ""}
+EYES = {"R": ("右眼", "Right eye"), "L": ("左眼", "Left eye"), "U": ("左右不明", "Eye unknown")}
+SEXES = {"M": "男 M", "F": "女 F", "O": "その他 O"}
+QUALIFIERS = {
+    Qualifier.FAILURE: ("推定失敗", "failed"),
+    Qualifier.NOT_ATTEMPTED: ("推定せず", "not attempted"),
+    Qualifier.OUT_OF_RANGE: ("範囲外", "out of range"),
+    Qualifier.INDETERMINATE: ("判定不能", "indeterminate"),
+}
+GRADES = {
+    Grade.GOOD: ("良好", "good"),
+    Grade.LIMITED: ("やや不良", "limited"),
+    Grade.UNGRADABLE: ("判定不能", "ungradable"),
+    Grade.NOT_ASSESSED: ("未評価", "not assessed"),
+}
+OUTCOMES = {
+    Outcome.COMPLETE: ("すべて推定", "All values estimated"),
+    Outcome.PARTIAL: ("一部のみ推定", "Some values are missing"),
+    Outcome.UNGRADABLE: ("画質不良のため推定せず", "Image quality too low: nothing estimated"),
+    Outcome.EYE_UNKNOWN: ("左右不明のため推定せず", "Eye unknown: nothing estimated"),
+    Outcome.FAILED: ("推定失敗", "Estimation failed"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table of values."""
+
+    japanese: str
+    english: str
+    value: str
+    choice: tuple[str, str] | None = None
+    uncertainty: str = ""
+    unit: str = ""
+    missing: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Patient and study as the source wrote them, decoded for showing."""
+
+    name: Decoded
+    patient_id: Decoded
+    birth_date: str
+    sex: str
+    study_date: str
+    study_description: Decoded
+    accession_number: Decoded
+
+
+def render_page(data: bytes) -> str:
+    """The page of one report of ours. Raises NotOurReport for anything else."""
+    report = read_report(data)
+    return _template().render(
+        report=report,
+        person=_person(open_report(data)),
+        rows=[_row(finding) for finding in report.findings],
+        eye=EYES[report.eye],
+        outcome=OUTCOMES[report.outcome],
+        fine=report.outcome is Outcome.COMPLETE,
+        quality=GRADES[report.quality],
+        grades=GRADES,
+        created=_moment(report.created),
+    )
+
+
+def _person(ds: Dataset) -> Person:
+    sex = raw.text(ds, "PatientSex")
+    return Person(
+        name=_name(ds),
+        patient_id=_decoded(ds, "PatientID"),
+        birth_date=_date(raw.text(ds, "PatientBirthDate")),
+        sex=SEXES.get(sex, sex),
+        study_date=_date(raw.text(ds, "StudyDate")),
+        study_description=_decoded(ds, "StudyDescription"),
+        accession_number=_decoded(ds, "AccessionNumber"),
+    )
+
+
+def _decoded(ds: Dataset, keyword: str) -> Decoded:
+    return decoded(raw.value_bytes(ds, raw.tag_of(keyword)), raw.text(ds, "SpecificCharacterSet"))
+
+
+def _name(ds: Dataset) -> Decoded:
+    """The name's groups (alphabetic, ideographic, phonetic) as a reader expects them."""
+    name = _decoded(ds, "PatientName")
+    groups = [" ".join(group.replace("^", " ").split()) for group in name.text.split("=")]
+    return Decoded(text=" / ".join(group for group in groups if group), guessed=name.guessed)
+
+
+def _row(finding: ReadFinding) -> Row:
+    known = table().concepts[finding.concept]
+    choice = None
+    if finding.choice is not None:
+        choice = (known.choices[finding.choice].japanese, finding.choice_meaning)
+    return Row(
+        japanese=known.japanese,
+        english=finding.meaning,
+        value="" if finding.value is None else f"{finding.value:.{known.decimals}f}",
+        choice=choice,
+        uncertainty="" if finding.uncertainty is None else f"{finding.uncertainty:.{known.decimals}f}",
+        unit=SHOWN_UNITS.get(finding.unit, finding.unit),
+        missing=None if finding.qualifier is None else QUALIFIERS[finding.qualifier],
+    )
+
+
+def _date(text: str) -> str:
+    """A DICOM date with hyphens; anything else as it is."""
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdecimal() else text
+
+
+def _moment(text: str) -> str:
+    return f"{_date(text[:8])} {text[8:10]}:{text[10:12]}" if len(text) >= 12 else _date(text[:8])
+
+
+@cache
+def _template() -> Template:
+    """The packaged template, compiled once; it never changes while the program runs."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))

@@ -1,0 +1,203 @@
+"""Requests: all that a report says, whole and consistent before a byte of it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+
+from oculard.report import uids
+from oculard.report.codes import concept, family
+from oculard.report.source import Grade, Source, require_plain
+from oculard_models.contract import Finding, Qualifier
+from oculard_models.manifest import Manifest, Output, OutputKind
+
+EYES = ("R", "L", "U")
+
+
+class Outcome(StrEnum):
+    """How a job ended, as its report says it."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"  # some findings have no value
+    UNGRADABLE = "ungradable"  # no image was good enough, nothing was attempted
+    EYE_UNKNOWN = "eye-unknown"  # nothing was attempted, because a value without an eye helps nobody
+    FAILED = "failed"  # attempted, and no finding has a value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The estimator that the findings come from."""
+
+    family: str
+    name: str
+    version: str
+    title: str
+    manufacturer: str
+    weights_sha256: str
+    demonstration: bool
+    interval: float  # what the uncertainties cover, 0 to 1
+
+    def __post_init__(self) -> None:
+        family(self.family)
+        for text in (self.name, self.version, self.title, self.manufacturer, self.weights_sha256):
+            require_plain(text, 64)
+        if not 0 < self.interval < 1:
+            raise ValueError(f"interval must lie between 0 and 1: {self.interval}")
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest) -> Self:
+        """The identity of a bundle."""
+        return cls(
+            family=manifest.family,
+            name=manifest.name,
+            version=manifest.version,
+            title=manifest.title,
+            manufacturer=manifest.manufacturer,
+            weights_sha256=manifest.weights.sha256,
+            demonstration=manifest.demonstration,
+            interval=manifest.interval,
+        )
+
+    @property
+    def device_uid(self) -> str:
+        """The Device UID of this trained model."""
+        return uids.device_uid(self.name, self.version, self.weights_sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """The installation that writes the report."""
+
+    manufacturer: str
+    software_version: str
+    serial_number: str
+    device_uid: str
+    station_name: str = ""
+    model: str = "oculard"
+
+    def __post_init__(self) -> None:
+        for text in (self.manufacturer, self.model, self.software_version, self.serial_number, self.device_uid):
+            require_plain(text, 64)
+        if self.station_name:
+            require_plain(self.station_name, 16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predecessor:
+    """The report that this one amends."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRequest:
+    """What one report has to say. The first source decides the study and the patient.
+
+    Each output has exactly one finding, in the order of the outputs; a finding that has no value says why
+    (`unvalued` makes such findings). So the outcome follows from the findings, and cannot contradict them.
+    """
+
+    origin: Origin
+    outputs: tuple[Output, ...]
+    eye: str  # "R", "L", or "U" when the header does not say
+    findings: tuple[Finding, ...]
+    sources: tuple[Source, ...]
+    remark: str = ""  # ASCII, for people: why ungradable, why the eye is unknown, why it failed
+    started_at: datetime
+    created_at: datetime
+    device: Device
+    generation: int = 1  # 1 for the first report, one more for each amendment
+    predecessor: Predecessor | None = None
+
+    def __post_init__(self) -> None:
+        if self.eye not in EYES:
+            raise ValueError(f"expected eye `R`, `L` or `U`, got `{self.eye}`")
+        if self.remark:
+            require_plain(self.remark, 1024)
+        if self.generation < 1 or (self.predecessor is not None and self.generation == 1):
+            raise ValueError(f"generation {self.generation} does not fit: the first report is 1 and amends nothing")
+        if self.started_at.utcoffset() is None or self.created_at.utcoffset() is None:
+            raise ValueError("`started_at` and `created_at` must be aware of their time zone")
+        if self.created_at < self.started_at:
+            raise ValueError("a report cannot be created before its analysis has started")
+        self._check_sources()
+        self._check_findings()
+
+    def _check_sources(self) -> None:
+        names = [source.sop_instance_uid for source in self.sources]
+        if not names or len(set(names)) != len(names):
+            raise ValueError("a report needs at least one source, and each only once")
+        if self.outcome in (Outcome.EYE_UNKNOWN, Outcome.UNGRADABLE) and any(source.used for source in self.sources):
+            raise ValueError(f"nothing was attempted ({self.outcome}), yet a source is said to be used")
+
+    def _check_findings(self) -> None:
+        if [finding.name for finding in self.findings] != [output.name for output in self.outputs]:
+            raise ValueError("expected one finding for each output, in the order of the outputs")
+        if not self.findings:
+            raise ValueError("a report needs at least one output")
+        used = {source.sop_instance_uid for source in self.sources if source.used}
+        for finding, output in zip(self.findings, self.outputs, strict=True):
+            _check_finding(finding, output)
+            if self.eye == "U" and finding.qualifier is not Qualifier.NOT_ATTEMPTED:
+                raise ValueError(f"finding `{finding.name}`: the eye is unknown, so nothing may be attempted")
+            if finding.value is not None and not finding.sources:
+                raise ValueError(f"finding `{finding.name}` has a value but no source")
+            if not used.issuperset(finding.sources):
+                raise ValueError(f"finding `{finding.name}` names a source that was not used")
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the job ended."""
+        if self.eye == "U":
+            return Outcome.EYE_UNKNOWN
+        if all(finding.value is not None for finding in self.findings):
+            return Outcome.COMPLETE
+        if any(finding.value is not None for finding in self.findings):
+            return Outcome.PARTIAL
+        attempted = any(finding.qualifier is not Qualifier.NOT_ATTEMPTED for finding in self.findings)
+        ungradable = any(source.grade is Grade.UNGRADABLE for source in self.sources)
+        return Outcome.UNGRADABLE if ungradable and not attempted else Outcome.FAILED
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """The UID of the report: asking twice for the same gives the same."""
+        origin, names = self.origin, [source.sop_instance_uid for source in self.sources]
+        return uids.report_uid(names, origin.name, origin.version, origin.weights_sha256, self.generation)
+
+    @property
+    def series_instance_uid(self) -> str:
+        """The UID of the report's series."""
+        origin, names = self.origin, [source.sop_instance_uid for source in self.sources]
+        return uids.series_uid(names, origin.name, origin.version, origin.weights_sha256, self.generation)
+
+    @property
+    def title(self) -> str:
+        """The Series Description: what a viewer's list shows, so it says what people must know first."""
+        status = "DEMONSTRATION" if self.origin.demonstration else "research"
+        eye = "eye unknown" if self.eye == "U" else self.eye
+        return f"AI RESULTS ({status}) {family(self.origin.family).words} {eye}"
+
+
+def unvalued(outputs: tuple[Output, ...], qualifier: Qualifier) -> tuple[Finding, ...]:
+    """A finding for each output that says why there is no value."""
+    return tuple(Finding(name=output.name, unit=output.unit, qualifier=qualifier) for output in outputs)
+
+
+def _check_finding(finding: Finding, output: Output) -> None:
+    """Refuse a finding that the output's manifest or the table of codes cannot express."""
+    known = concept(output.concept)
+    if finding.unit != output.unit or output.unit != known.unit.value:
+        raise ValueError(f"finding `{finding.name}`: unit `{finding.unit}`, but `{known.unit.value}` in the table")
+    if finding.uncertainty is not None and finding.uncertainty <= 0:
+        raise ValueError(f"finding `{finding.name}`: an uncertainty is above 0")
+    if (output.kind is OutputKind.BINARY) != bool(known.choices):
+        raise ValueError(f"finding `{finding.name}`: `{output.concept}` is not for outputs of kind `{output.kind}`")
+    if finding.value is not None and known.choices and finding.choice not in known.choices:
+        raise ValueError(f"finding `{finding.name}`: `{finding.choice}` is not a choice of `{output.concept}`")
+    if finding.choice is not None and not known.choices:
+        raise ValueError(f"finding `{finding.name}` is a value and has no choice")

@@ -1,0 +1,321 @@
+"""The settings tree: every key with its default, its bounds and one sentence; foreign text becomes typed values here."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from oculard.errors import Misconfigured
+
+ENV_PREFIX = "OCULARD_"
+ENV_CONFIG = "OCULARD_CONFIG"  # the one variable that is not a setting: where the file is
+DEFAULT_FILE = Path("/etc/oculard/oculard.toml")
+
+AeTitle = Annotated[str, Field(pattern=r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$")]  # PS3.5 6.2, VR AE
+Port = Annotated[int, Field(ge=0, le=65535)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=32)]
+Clocktime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+LOOPBACK = "127.0.0.1"
+
+
+class Section(BaseModel):
+    """One table of the file: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Site(Section):
+    """Who runs this daemon; written into every report as the observing device."""
+
+    organisation: str = Field("Eye clinic", max_length=64, pattern=r"^[\x20-\x7e]+$", description="Institution, ASCII.")
+    station: str = Field("oculard", max_length=16, pattern=r"^[\x21-\x7e]+$", description="Station name, ASCII.")
+
+
+class Store(Section):
+    """Where everything is kept."""
+
+    folder: Path = Field(Path("/var/lib/oculard"), description="Holds spool, vault, reports and the SQLite database.")
+    database_url: str = Field(
+        "", description='SQLAlchemy URL without a password; "" means SQLite in the folder. PostgreSQL: postgresql+psycopg://user@host/name'
+    )
+    database_password: SecretStr = Field(SecretStr(""), description="Only from OCULARD_STORE__DATABASE_PASSWORD.")
+    database_password_file: Path | None = Field(None, description="A file that holds the database's password.")
+    disk_free_min_gib: float = Field(5.0, ge=0, description="Below this much free space intake answers 0xA700.")
+    instance_max_gib: float = Field(4.0, gt=0, description="A larger instance is refused.")
+
+    @model_validator(mode="after")
+    def _no_password_in_url(self) -> Self:
+        rest = self.database_url.partition("://")[2].rpartition("@")[0]
+        if ":" in rest:
+            raise ValueError("database_url holds a password: use database_password_file or the environment")
+        return self
+
+
+class Intake(Section):
+    """The Storage SCP that devices and the PACS send to."""
+
+    ae_title: AeTitle = Field("OCULARD", description="Our AE title; a sender must call it exactly.")
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104  a server for the clinic's network
+    port: Port = Field(11112, description="TCP port to listen on; 0 picks a free one (tests).")
+    associations_max: int = Field(25, ge=1, le=500, description="Associations at once.")
+    connections_max: int = Field(200, ge=1, le=5000, description="TCP connections that may wait to say who they are.")
+    pdu_bytes_max: int = Field(131072, ge=4096, le=1 << 20, description="Largest P-DATA we accept.")
+    first_bytes_s: float = Field(5.0, gt=0, description="A connection that has not begun an association by then is closed.")
+    acse_s: float = Field(10.0, gt=0, description="Time for negotiation and release.")
+    dimse_s: float = Field(60.0, gt=0, description="Time for one DIMSE message to complete.")
+    network_s: float = Field(60.0, gt=0, description="An association that is silent this long is aborted.")
+
+
+class Expect(StrEnum):
+    """What makes a device's study complete before it has been quiet for long."""
+
+    NOTHING = "nothing"
+    FUNDUS_PAIR = "fundus-pair"  # photographs of both eyes
+    OCT_2 = "oct-2"  # a volume and its photograph
+    OCT_9 = "oct-9"  # an OCT angiography acquisition of nine files
+
+
+class Sender(Section):
+    """A device or PACS that may send to us."""
+
+    name: Slug = Field(description="What this sender is called here and in [[plan]].")
+    ae_title: AeTitle = Field(description="Its AE title.")
+    addresses: list[str] = Field([], description='Addresses or networks it may come from; [] means any: ["10.1.2.0/24"].')
+    expects: Expect = Field(Expect.NOTHING, description="fundus-pair | oct-2 | oct-9: settles at once when it has come.")
+    commitment_host: str = Field("", description="Where storage commitment answers go; '' means where it called from.")
+    commitment_port: Port = Field(0, description="Its port for storage commitment answers; 0 means it never asks.")
+
+    @field_validator("addresses")
+    @classmethod
+    def _networks(cls, addresses: list[str]) -> list[str]:
+        for address in addresses:
+            ipaddress.ip_network(address, strict=False)
+        return addresses
+
+
+class Peer(Section):
+    """A destination of reports, usually the PACS."""
+
+    name: Slug = Field(description="What this peer is called here.")
+    ae_title: AeTitle = Field(description="Its AE title.")
+    host: str = Field(description="Host name or address.")
+    port: Port = Field(description="Its DICOM port.")
+    commitment: bool = Field(False, description="Ask for storage commitment before a report counts as delivered.")
+    commitment_silence_h: float = Field(4.0, gt=0, description="No answer after so many hours: send again; third time alarms.")
+    addresses: list[str] = Field([], description="Where its commitment answers may come from; [] means any address.")
+
+
+class Settling(Section):
+    """When a study counts as complete."""
+
+    quiet_s: float = Field(30.0, ge=0, description="Seconds without a new instance and without an open association.")
+
+
+class When(StrEnum):
+    """When a family may run."""
+
+    NOW = "now"
+    NIGHT = "night"
+
+
+class Rule(Section):
+    """Which families run on which images. All rules that match count; an absent condition matches everything."""
+
+    sender: Slug | None = Field(None, description="Only what this sender sent.")
+    modality: str | None = Field(None, description="Only this modality, e.g. OP.")
+    sop_class_uid: str | None = Field(None, description="Only this SOP class.")
+    families: list[Slug] = Field(min_length=1, description="Estimator families to run.")
+    when: When = Field(When.NOW, description="now | night.")
+    priority: int = Field(5, ge=0, le=9, description="0 is first, 9 is last.")
+
+
+class Night(Section):
+    """The window for work that may wait."""
+
+    start: Clocktime = Field("20:00", description="Local time.")
+    end: Clocktime = Field("06:00", description="Local time; may be on the next day.")
+    time_zone: str = Field("Asia/Tokyo", description="IANA name.")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"`{name}` is not an IANA time zone") from None
+        return name
+
+
+class Worker(Section):
+    """The process that runs estimators."""
+
+    providers: list[Literal["cpu", "cuda", "tensorrt", "openvino"]] = Field(
+        ["cpu"], description="Where networks run, best first; what onnxruntime does not offer is said in log and doctor."
+    )
+    threads: int = Field(0, ge=0, description="Threads of the CPU provider; 0 means one a core.")
+    batch: int = Field(8, ge=1, le=256, description="Images that are estimated together at most.")
+    lease_s: float = Field(120.0, ge=5, description="A job whose worker is silent this long goes back to the queue.")
+    job_s_max: float = Field(600.0, ge=5, description="A job that takes longer ends its worker; the attempt counts.")
+    attempts_max: int = Field(3, ge=1, le=20, description="After so many the job fails, and a report says so.")
+    images_pixels_max: int = Field(200_000_000, ge=1, description="A larger image is not decoded.")
+    bundles: list[Path] = Field([], description="Folders of further bundles, beside those that come with oculard.")
+    estimators: dict[Slug, str] = Field({"systemic": "systemic-demo"}, description="The bundle that serves each family.")
+
+
+class Delivery(Section):
+    """How reports travel."""
+
+    lease_s: float = Field(120.0, ge=5, description="A report whose sender is silent this long goes back.")
+    batch: int = Field(50, ge=1, le=1000, description="Reports on one association at most.")
+    backoff_s_max: float = Field(900.0, ge=1, description="Longest wait between attempts; a busy PACS is retried for ever.")
+    connect_s: float = Field(10.0, gt=0, description="Time to connect and to associate.")
+    answer_s: float = Field(60.0, gt=0, description="Time for the peer to answer one C-STORE.")
+
+
+class Web(Section):
+    """The HTTP endpoints /healthz, /readyz and /metrics."""
+
+    host: str = Field(LOOPBACK, description="Address to listen on.")
+    port: Port = Field(8480, description="TCP port to listen on.")
+
+
+class Log(Section):
+    """Events to stderr; never a patient's name, id, birth date or free text."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug | info | warning | error.")
+    form: Literal["json", "console"] = Field("json", description="json | console.")
+
+
+class Settings(BaseSettings):
+    """Everything that may be configured."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__", nested_model_default_partial_update=True
+    )
+
+    site: Site = Site()
+    store: Store = Store()
+    intake: Intake = Intake()
+    senders: list[Sender] = []
+    peers: list[Peer] = []
+    settling: Settling = Settling()
+    plan: list[Rule] = [Rule(modality="OP", families=["systemic"])]
+    night: Night = Night()
+    worker: Worker = Worker()
+    delivery: Delivery = Delivery()
+    web: Web = Web()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which arrives as init values; nothing else is looked at."""
+        return EnvSettingsSource(settings_cls), init_settings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for kind, names in (("senders", [s.name for s in self.senders]), ("peers", [p.name for p in self.peers])):
+            for name in {n for n in names if names.count(n) > 1}:
+                raise ValueError(f"two {kind} are called `{name}`")
+        senders = {sender.name for sender in self.senders}
+        for rule in self.plan:
+            if rule.sender is not None and rule.sender not in senders:
+                raise ValueError(f"[[plan]] names sender `{rule.sender}`, which is not in [[senders]]")
+            for family in rule.families:
+                if family not in self.worker.estimators:
+                    raise ValueError(f"[[plan]] names family `{family}`, which has no bundle in [worker] estimators")
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The URL without its password; SQLite in the folder when none is given."""
+        return self.store.database_url or f"sqlite:///{self.store.folder / 'oculard.db'}"
+
+    @property
+    def database_password(self) -> str | None:
+        """The database's password from the environment or from its file. Raises Misconfigured."""
+        if self.store.database_password.get_secret_value():
+            return self.store.database_password.get_secret_value()
+        path = self.store.database_password_file
+        if path is None:
+            return None
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except OSError as why:
+            raise Misconfigured(f"cannot read database_password_file {path}: {why.strerror}") from why
+
+
+def load(path: Path | None) -> Settings:
+    """Read the file and the environment. Raises Misconfigured, which names every wrong key and variable."""
+    values = _read_file(path)
+    _refuse_unknown_variables()
+    if values.get("store", {}).get("database_password"):
+        raise Misconfigured("database_password stands in the file", hint="use database_password_file or the environment")
+    try:
+        return Settings(**values)
+    except ValidationError as why:
+        raise Misconfigured("configuration: " + "; ".join(_complaint(error) for error in why.errors())) from why
+
+
+def find_file(given: Path | None) -> Path | None:
+    """The file to read: the given one, the environment's, or the default where it exists; None means defaults."""
+    if given is not None:
+        return given
+    named = os.environ.get(ENV_CONFIG)
+    if named:
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
+def _read_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as why:
+        raise Misconfigured(
+            f"cannot read configuration {path}: {why.strerror}", hint="`oculard config example > FILE` writes one"
+        ) from why
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        raise Misconfigured(f"configuration {path} is not TOML: {why}") from why
+
+
+def _refuse_unknown_variables() -> None:
+    """Close pydantic-settings' gap: a mistyped OCULARD_ variable would pass silently."""
+    known = known_variables()
+    for name in os.environ:
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
+            raise Misconfigured(f"unknown environment variable {name}", hint="`oculard config show` lists the settings")
+
+
+def known_variables() -> set[str]:
+    """Every environment variable that means something."""
+    known = {ENV_CONFIG, "OCULARD_DATA"}
+    for name, field in Settings.model_fields.items():
+        known.add(f"{ENV_PREFIX}{name}".upper())
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            known |= {f"{ENV_PREFIX}{name}__{key}".upper() for key in section.model_fields}
+    return known
+
+
+def _complaint(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "settings"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key `{where}`"
+    return f"`{where}`: {error['msg'].removeprefix('Value error, ')}"
+
+
+def item_type(annotation: Any) -> type[Section] | None:
+    """The section type of a list of sections (`[[senders]]`), else None."""
+    args = get_args(annotation)
+    return args[0] if args and isinstance(args[0], type) and issubclass(args[0], Section) else None

@@ -1,0 +1,57 @@
+"""Alarms: raised once, cleared once, standing until then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from oculard.clock import Clock
+from oculard.store import tables
+from oculard.store.database import Database, insert_or
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """A condition that somebody should look at. `subject` is a UID, a peer or an id, never a patient."""
+
+    name: str
+    subject: str
+    raised_at: datetime
+
+
+class Alarms:
+    """The standing alarms."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+
+    def raise_(self, name: str, subject: str) -> None:
+        """Raise an alarm, once."""
+        with self._database.write() as connection:
+            raise_alarm(connection, name=name, subject=subject, at=self._clock.now())
+
+    def clear(self, name: str, subject: str) -> bool:
+        """Clear it; False when none stood."""
+        table = tables.alarm
+        with self._database.write() as connection:
+            cleared = connection.execute(
+                update(table)
+                .where(table.c.name == name, table.c.subject == subject, table.c.cleared_at.is_(None))
+                .values(cleared_at=self._clock.now())
+            )
+            return cleared.rowcount > 0
+
+    def standing(self) -> list[Alarm]:
+        """All that stand, oldest first."""
+        table = tables.alarm
+        with self._database.read() as connection:
+            rows = connection.execute(select(table).where(table.c.cleared_at.is_(None)).order_by(table.c.id)).all()
+        return [Alarm(name=row.name, subject=row.subject, raised_at=row.raised_at) for row in rows]
+
+
+def raise_alarm(connection: Connection, *, name: str, subject: str, at: datetime) -> None:
+    """Raise an alarm inside a transaction, unless it stands already."""
+    new = insert_or(connection, tables.alarm).values(name=name, subject=subject, raised_at=at)
+    connection.execute(new.on_conflict_do_nothing())

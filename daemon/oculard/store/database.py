@@ -1,0 +1,125 @@
+"""The connection to the database: durable settings, short transactions, and the check of its revision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from oculard.errors import Misconfigured, Transient
+
+BUSY_S = 30  # how long a writer waits for another one
+
+
+class DatabaseDown(Transient):
+    """The database did not answer."""
+
+    reason = "database-down"
+
+
+class Database:
+    """One engine, two doors: `read` and `write`. Nothing outside the store sees a connection."""
+
+    def __init__(self, url: str, password: str | None = None) -> None:
+        self.url = make_url(url) if password is None else make_url(url).set(password=password)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
+            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+        self._engine = _engine(self.url, sqlite=self.is_sqlite)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes; it is on disk when the block ends without an exception."""
+        with _down_as_transient(), self._engine.connect() as connection:
+            connection = connection.execution_options(oculard_write=True)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads."""
+        with _down_as_transient(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def upgrade(self) -> str:
+        """Bring the schema to the newest revision; gives that revision."""
+        with _down_as_transient(), self._engine.connect() as connection:
+            config = _alembic()
+            config.attributes["connection"] = connection.execution_options(oculard_write=True)
+            command.upgrade(config, "head")
+            connection.commit()
+        return self.revisions()[1]
+
+    def revisions(self) -> tuple[str | None, str]:
+        """The revision the database has and the one this program needs."""
+        with _down_as_transient(), self._engine.connect() as connection:
+            has = MigrationContext.configure(connection).get_current_revision()
+        return has, str(ScriptDirectory.from_config(_alembic()).get_current_head())
+
+    def check(self) -> None:
+        """Raise Misconfigured unless the database has exactly the revision this program needs."""
+        has, needs = self.revisions()
+        if has is None:
+            raise Misconfigured("the database is empty", reason="database-revision", hint="run `oculard db upgrade`")
+        if has != needs:
+            raise Misconfigured(
+                f"the database has revision {has}, this program needs {needs}",
+                reason="database-revision",
+                hint="run `oculard db upgrade`, or start the program that fits the database",
+            )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def insert_or(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, which both databases spell alike."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _engine(url: Any, *, sqlite: bool) -> Engine:
+    if not sqlite:
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=40)
+    engine = create_engine(url, connect_args={"timeout": BUSY_S, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, not when the driver guesses
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A writer takes the lock at once: upgrading a read lock later could fail with "database is locked".
+        writes = connection.get_execution_options().get("oculard_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "oculard_migrations:")
+    return config
+
+
+@contextmanager
+def _down_as_transient() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as why:
+        raise DatabaseDown(f"the database did not answer: {type(why.orig).__name__}") from why
+    except DBAPIError as why:
+        if why.connection_invalidated:
+            raise DatabaseDown("the connection to the database was lost") from why
+        raise

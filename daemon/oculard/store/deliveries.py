@@ -1,0 +1,222 @@
+"""Reports on their way: claimed by peer, sent, committed to, and resent when a peer stays silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, select, update
+
+from oculard.clock import Clock
+from oculard.job import DELIVERY, DeliveryEvent, DeliveryState, backoff_s
+from oculard.store import tables
+from oculard.store.alarms import raise_alarm
+from oculard.store.database import Database
+from oculard.store.queue import Queue, Ticket
+
+SILENCES_ALARM = 3
+UNCOMMITTED_S_MAX = 900.0  # longest pause before sending again what a peer took and did not commit to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One report to send to one peer, with the ticket to do so."""
+
+    ticket: Ticket
+    peer: str
+    report_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commitment:
+    """A storage commitment to ask for: persisted under its transaction before it is asked."""
+
+    transaction_uid: str
+    items: tuple[tuple[str, str], ...]  # (SOP class UID, SOP instance UID) as the peer took them
+
+
+class Deliveries:
+    """The queue of deliveries."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+        self.queue = Queue(database, clock, tables.delivery, DELIVERY, study_of=_study_of)
+
+    def claim(self, owner: str, peer: str, *, lease_s: float, limit: int) -> list[Delivery]:
+        """What waits for one peer, oldest first."""
+        tickets = self.queue.claim(owner, lease_s=lease_s, limit=limit, where=(tables.delivery.c.peer == peer,))
+        if not tickets:
+            return []
+        by_id = {ticket.id: ticket for ticket in tickets}
+        delivery, report = tables.delivery, tables.report
+        query = (
+            select(delivery.c.id, report.c.id.label("report_id"), report.c.sop_class_uid, report.c.sop_instance_uid)
+            .add_columns(report.c.path, report.c.sha256)
+            .join_from(delivery, report)
+            .where(delivery.c.id.in_(by_id))
+            .order_by(delivery.c.id)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [
+            Delivery(
+                ticket=by_id[row.id],
+                peer=peer,
+                report_id=row.report_id,
+                sop_class_uid=row.sop_class_uid,
+                sop_instance_uid=row.sop_instance_uid,
+                path=row.path,
+                sha256=row.sha256,
+            )
+            for row in rows
+        ]
+
+    def took(self, delivery: Delivery, *, sop_class_uid: str, sop_instance_uid: str, awaits_commitment: bool) -> None:
+        """The peer answered success; the delivery is done, or waits for the peer's commitment."""
+        self.queue.settle(
+            delivery.ticket,
+            DeliveryEvent.SENT if awaits_commitment else DeliveryEvent.DONE,
+            reason=None,
+            sent_sop_class_uid=sop_class_uid,
+            sent_sop_instance_uid=sop_instance_uid,
+            sent_at=self._clock.now(),
+            transaction_uid=None,
+        )
+
+    def begin_commitment(self, peer: str, transaction_uid: str, *, limit: int) -> Commitment | None:
+        """Put everything the peer took and was not yet asked about under one transaction, durably, before it is asked."""
+        table = tables.delivery
+        unasked = (table.c.peer == peer, table.c.state == DeliveryState.SENT, table.c.transaction_uid.is_(None))
+        with self._database.read() as connection:
+            if connection.execute(select(table.c.id).where(*unasked).limit(1)).first() is None:
+                return None
+        with self._database.write() as connection:
+            ids = connection.execute(select(table.c.id).where(*unasked).order_by(table.c.id).limit(limit)).scalars().all()
+            rows = connection.execute(
+                update(table)
+                .where(table.c.id.in_(ids), *unasked)
+                .values(transaction_uid=transaction_uid)
+                .returning(table.c.sent_sop_class_uid, table.c.sent_sop_instance_uid)
+            ).all()
+        items = tuple((row.sent_sop_class_uid, row.sent_sop_instance_uid) for row in rows)
+        return Commitment(transaction_uid=transaction_uid, items=items) if items else None
+
+    def forget_commitment(self, transaction_uid: str) -> None:
+        """The request could not be made: it will be made again under a new transaction."""
+        table = tables.delivery
+        with self._database.write() as connection:
+            connection.execute(update(table).where(table.c.transaction_uid == transaction_uid).values(transaction_uid=None))
+
+    def commitment_answered(
+        self, transaction_uid: str, *, committed: Iterable[str], failed: Iterable[tuple[str, int]], actor: str
+    ) -> int:
+        """Take a peer's answer: what it commits to is delivered, the rest is sent again. Says how many moved.
+
+        An unknown transaction moves nothing. Asking and answering twice is harmless.
+        """
+        moved = 0
+        with self._database.write() as connection:
+            rows = {row.sent_sop_instance_uid: row for row in _under(connection, transaction_uid)}
+            for uid in committed:
+                if uid in rows:
+                    moved += self._commit(connection, rows[uid], actor=actor)
+            for uid, status in failed:
+                if uid in rows:
+                    reason = f"commitment-failed-{status:04x}"
+                    moved += self._uncommit(connection, rows[uid], reason=reason, actor=actor)
+        return moved
+
+    def awaits(self, transaction_uid: str) -> bool:
+        """Whether an answer to this transaction would still move something."""
+        table = tables.delivery
+        waiting = (table.c.transaction_uid == transaction_uid, table.c.state == DeliveryState.SENT)
+        with self._database.read() as connection:
+            return connection.execute(select(table.c.id).where(*waiting).limit(1)).first() is not None
+
+    def silent(self, peer: str, *, since: datetime, retry_s: float) -> int:
+        """Send again what the peer took before `since` and never answered for; the third silence raises an alarm."""
+        table, now = tables.delivery, self._clock.now()
+        late = (table.c.peer == peer, table.c.state == DeliveryState.SENT, table.c.sent_at < since)
+        with self._database.read() as connection:
+            rows = connection.execute(select(table.c.id, table.c.silences).where(*late)).all()
+        if not rows:
+            return 0
+        with self._database.write() as connection:
+            for row in rows:
+                self.queue.move(
+                    connection,
+                    row.id,
+                    DeliveryState.SENT,
+                    DeliveryEvent.SILENCE,
+                    actor=peer,
+                    reason="commitment-silent",
+                    silences=row.silences + 1,
+                    transaction_uid=None,
+                    run_after=now + timedelta(seconds=retry_s),
+                )
+                if row.silences + 1 >= SILENCES_ALARM:
+                    raise_alarm(connection, name="commitment-silent", subject=peer, at=now)
+        return len(rows)
+
+    def resend(self, *, peer: str | None = None, delivery_id: int | None = None, actor: str) -> int:
+        """A person sends parked deliveries again. Says how many."""
+        table, moved = tables.delivery, 0
+        query = select(table.c.id).where(table.c.state == DeliveryState.PARKED)
+        if peer is not None:
+            query = query.where(table.c.peer == peer)
+        if delivery_id is not None:
+            query = query.where(table.c.id == delivery_id)
+        with self._database.write() as connection:
+            for row_id in connection.execute(query).scalars().all():
+                moved += self.queue.move(
+                    connection,
+                    row_id,
+                    DeliveryState.PARKED,
+                    DeliveryEvent.RESEND,
+                    actor=actor,
+                    run_after=self._clock.now(),
+                    attempts=0,
+                    reason=None,
+                )
+        return moved
+
+    def _commit(self, connection: Connection, row: Row[Any, Any, Any, Any], *, actor: str) -> bool:
+        return self.queue.move(connection, row.id, DeliveryState.SENT, DeliveryEvent.COMMIT, actor=actor, reason=None)
+
+    def _uncommit(self, connection: Connection, row: Row[Any, Any, Any, Any], *, reason: str, actor: str) -> bool:
+        """Send again what the peer took and does not promise to keep, later each time; the third time alarms."""
+        now, silences = self._clock.now(), row.silences + 1
+        moved = self.queue.move(
+            connection,
+            row.id,
+            DeliveryState.SENT,
+            DeliveryEvent.UNCOMMIT,
+            actor=actor,
+            reason=reason,
+            silences=silences,
+            transaction_uid=None,
+            run_after=now + timedelta(seconds=backoff_s(silences, longest_s=UNCOMMITTED_S_MAX)),
+        )
+        if moved and silences >= SILENCES_ALARM:
+            raise_alarm(connection, name="commitment-failed", subject=row.peer, at=now)
+        return moved
+
+
+def _under(connection: Connection, transaction_uid: str) -> Sequence[Row[Any, Any, Any, Any]]:
+    table = tables.delivery
+    columns = (table.c.id, table.c.peer, table.c.silences, table.c.sent_sop_instance_uid)
+    return connection.execute(select(*columns).where(table.c.transaction_uid == transaction_uid)).all()
+
+
+def _study_of(delivery_id: int) -> Select[tuple[int]]:
+    return (
+        select(tables.report.c.study_id)
+        .join_from(tables.delivery, tables.report)
+        .where(tables.delivery.c.id == delivery_id)
+    )

@@ -1,0 +1,184 @@
+"""Custody of instances: what is acknowledged is a file in the vault and a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
+
+from oculard.clock import Clock
+from oculard.store import tables
+from oculard.store.alarms import raise_alarm
+from oculard.store.database import Database, insert_or
+from oculard.store.events import record
+from oculard.store.vault import Vault
+
+
+class Received(StrEnum):
+    """What an arrival turned out to be."""
+
+    NEW = "received"
+    SAME = "duplicate"  # same UID, same bytes: nothing new
+    DIFFERENT = "differing-duplicate"  # same UID, other bytes: both are kept, an alarm stands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One instance that lies in the spool, checked, on its way into custody."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id: str
+    accession_number: str
+    facts: dict[str, Any]  # everything the header said, as plain values
+    spooled: Path
+    sha256: str  # of the data set as received
+    transfer_syntax_uid: str
+    sender: str
+    calling_ae: str
+    called_ae: str
+    address: str
+    association: str  # "" for an import
+
+
+class Instances:
+    """The door into custody."""
+
+    def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
+        self._database, self._vault, self._clock = database, vault, clock
+
+    def take(self, arrival: Arrival) -> Received:
+        """Take custody: durable file first, then one transaction. When this returns, the instance cannot be lost.
+
+        Raises DiskFull or DatabaseDown; then nothing is promised and the sender must keep the instance.
+        """
+        if self._is_known(arrival):
+            arrival.spooled.unlink(missing_ok=True)
+            return self._again(arrival)
+        size = arrival.spooled.stat().st_size
+        kept = self._vault.keep(arrival.spooled, arrival.sha256)
+        with self._database.write() as connection:
+            return self._insert(connection, arrival, kept, size)
+
+    def beat(self, association: str) -> None:
+        """Say that an association is still open, so that its studies do not settle under it."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(tables.reception).where(tables.reception.c.association == association).values(beat_at=self._clock.now())
+            )
+
+    def end(self, association: str) -> None:
+        """An association is over: its studies are quiet from now on."""
+        now = self._clock.now()
+        with self._database.write() as connection:
+            studies = select(tables.reception.c.study_id).where(tables.reception.c.association == association)
+            connection.execute(
+                update(tables.study).where(tables.study.c.id.in_(studies), tables.study.c.state == "open").values(active_at=now)
+            )
+            connection.execute(delete(tables.reception).where(tables.reception.c.association == association))
+
+    def holds(self, items: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """For each (SOP class, SOP instance): "held", "no-such-instance" or "class-conflict". Files are looked at too."""
+        answers = {}
+        with self._database.read() as connection:
+            for sop_class_uid, sop_instance_uid in items:
+                rows = connection.execute(
+                    select(tables.instance.c.sop_class_uid, tables.instance.c.path, tables.instance.c.size_bytes).where(
+                        tables.instance.c.sop_instance_uid == sop_instance_uid
+                    )
+                ).all()
+                answers[sop_class_uid, sop_instance_uid] = self._held(rows, sop_class_uid)
+        return answers
+
+    def _held(self, rows: Iterable[tuple[str, str, int]], sop_class_uid: str) -> str:
+        whole = [kept_class for kept_class, path, size in rows if _has_size(self._vault.path(path), size)]
+        if not whole:
+            return "no-such-instance"
+        return "held" if sop_class_uid in whole else "class-conflict"
+
+    def _is_known(self, arrival: Arrival) -> bool:
+        with self._database.read() as connection:
+            return connection.execute(_same(arrival)).first() is not None
+
+    def _again(self, arrival: Arrival) -> Received:
+        with self._database.write() as connection:
+            row = connection.execute(_same(arrival)).one()
+            self._record(connection, row.id, row.study_id, arrival, Received.SAME, self._clock.now())
+        return Received.SAME
+
+    def _insert(self, connection: Connection, arrival: Arrival, kept: str, size: int) -> Received:
+        now, table = self._clock.now(), tables.instance
+        study_id = self._study(connection, arrival, now)  # locks the study's row: arrivals of one study queue up here
+        same = connection.execute(_same(arrival)).first()
+        if same is not None:  # a twin association was faster; the file it kept has the same bytes
+            self._record(connection, same.id, same.study_id, arrival, Received.SAME, now)
+            return Received.SAME
+        newest = connection.execute(
+            select(func.max(table.c.variant)).where(table.c.sop_instance_uid == arrival.sop_instance_uid)
+        ).scalar_one()
+        variant = 0 if newest is None else newest + 1
+        result = Received.NEW if variant == 0 else Received.DIFFERENT
+        values = _columns(arrival) | {"path": kept, "size_bytes": size}
+        row_id = connection.execute(
+            insert(table).values(study_id=study_id, variant=variant, received_at=now, **values).returning(table.c.id)
+        ).scalar_one()
+        if arrival.association:
+            _hold_open(connection, arrival.association, study_id, now)
+        if result is Received.DIFFERENT:
+            raise_alarm(connection, name="differing-duplicate", subject=arrival.sop_instance_uid, at=now)
+        self._record(connection, row_id, study_id, arrival, result, now)
+        return result
+
+    def _study(self, connection: Connection, arrival: Arrival, now: datetime) -> int:
+        """The study's id; a new or late instance opens it."""
+        table = tables.study
+        new = insert_or(connection, table).values(
+            study_instance_uid=arrival.study_instance_uid,
+            patient_id=arrival.patient_id,
+            accession_number=arrival.accession_number,
+            state="open",
+            first_received_at=now,
+            active_at=now,
+        )
+        known = new.on_conflict_do_update(index_elements=[table.c.study_instance_uid], set_={"state": "open", "active_at": now})
+        return int(connection.execute(known.returning(table.c.id)).scalar_one())
+
+    def _record(
+        self, connection: Connection, row_id: int, study_id: int, arrival: Arrival, result: Received, at: datetime
+    ) -> None:
+        actor = f"{arrival.calling_ae}@{arrival.address}"
+        record(connection, at=at, kind="instance", subject_id=row_id, study_id=study_id, name=result, actor=actor)
+
+
+def _columns(arrival: Arrival) -> dict[str, Any]:
+    same = "sop_class_uid sop_instance_uid series_instance_uid facts sha256 transfer_syntax_uid sender calling_ae called_ae address"
+    return {name: getattr(arrival, name) for name in same.split()}
+
+
+def _same(arrival: Arrival) -> Select[tuple[int, int]]:
+    table = tables.instance
+    return select(table.c.id, table.c.study_id).where(
+        table.c.sop_instance_uid == arrival.sop_instance_uid, table.c.sha256 == arrival.sha256
+    )
+
+
+def _hold_open(connection: Connection, association: str, study_id: int, now: datetime) -> None:
+    table = tables.reception
+    new = insert_or(connection, table).values(association=association, study_id=study_id, beat_at=now)
+    connection.execute(
+        new.on_conflict_do_update(index_elements=[table.c.association, table.c.study_id], set_={"beat_at": now})
+    )
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False

@@ -1,0 +1,292 @@
+"""Jobs: ordered by the plan, claimed by workers, finished together with their report and its deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from oculard_models.contract import Finding
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select
+
+from oculard.clock import Clock
+from oculard.job import JOB, DeliveryState, JobEvent, JobState, Order
+from oculard.store import tables
+from oculard.store.database import Database
+from oculard.store.events import record
+from oculard.store.queue import Queue, Ticket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobInput:
+    """One image of a job."""
+
+    sop_instance_uid: str
+    path: str  # below the vault
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job in a worker's hands."""
+
+    ticket: Ticket
+    study_id: int
+    family: str
+    eye: str
+    estimator: str
+    generation: int
+    inputs: tuple[JobInput, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptReport:
+    """A report's row: what a successor must name, and what `trace` shows."""
+
+    id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewReport:
+    """A report whose file is in the vault already, and what it found."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    path: str
+    sha256: str
+    size_bytes: int
+    outcome: str
+    remark: str
+    weights_sha256: str
+    demonstration: bool
+    predecessor_id: int | None
+    findings: tuple[Finding, ...]
+    took: dict[str, float]  # seconds by stage
+
+
+class Jobs:
+    """The queue of jobs."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+        self.queue = Queue(database, clock, tables.job, JOB, study_of=_study_of)
+
+    def order(self, connection: Connection, study_id: int, orders: Sequence[Order], *, actor: str) -> list[int]:
+        """Put the plan's jobs into the queue, inside the settling transaction. Known inputs give no second job."""
+        new = []
+        for order in orders:
+            if not self._is_known(connection, study_id, order) and not self._refresh(connection, study_id, order, actor):
+                new.append(self._insert(connection, study_id, order, actor))
+        return new
+
+    def claim(self, owner: str, *, lease_s: float, limit: int, attempts_max: int) -> list[Job]:
+        """Up to `limit` jobs of one family: that of the most urgent job, so that they can share a batch.
+
+        A job may be claimed once more than `attempts_max`: that last time only to report that it failed.
+        """
+        table, now = tables.job, self._clock.now()
+        may = (table.c.attempts <= attempts_max, _is_first())
+        ready = select(table.c.family).where(table.c.state == JobState.QUEUED, table.c.run_after <= now, *may)
+        with self._database.read() as connection:
+            family = connection.execute(ready.order_by(table.c.priority, table.c.id).limit(1)).scalar_one_or_none()
+        if family is None:
+            return []
+        where = (table.c.family == family, *may)
+        tickets = self.queue.claim(owner, lease_s=lease_s, limit=limit, where=where, order=(table.c.priority,))
+        with self._database.read() as connection:
+            return [_job(connection, ticket) for ticket in tickets]
+
+    def finish(self, job: Job, event: JobEvent, report: NewReport, *, reason: str | None, peers: Sequence[str]) -> int:
+        """Settle a job with its report, findings and deliveries in one transaction. Raises LeaseLost; gives the report's id."""
+        now = self._clock.now()
+        with self._database.write() as connection:
+            self.queue.settle_in(connection, job.ticket, event, reason=reason)
+            values = {name: getattr(report, name) for name in NewReport.__dataclass_fields__ if name != "findings"}
+            values["demonstration"] = int(report.demonstration)
+            report_id = connection.execute(
+                insert(tables.report)
+                .values(
+                    job_id=job.ticket.id,
+                    generation=job.generation,
+                    study_id=job.study_id,
+                    estimator=job.estimator,
+                    created_at=now,
+                    **values,
+                )
+                .returning(tables.report.c.id)
+            ).scalar_one()
+            for finding in report.findings:
+                connection.execute(insert(tables.finding).values(report_id=report_id, **_finding_columns(finding)))
+            for peer in peers:
+                self._deliver(connection, report_id, job.study_id, peer)
+        return int(report_id)
+
+    def history(self, job: Job) -> list[KeptReport]:
+        """The reports on the same eye by the same family, newest first: an amended report names the newest."""
+        report, table, study = tables.report, tables.job, tables.study
+        query = (
+            select(report.c.id, report.c.sop_class_uid, report.c.sop_instance_uid, report.c.series_instance_uid)
+            .add_columns(study.c.study_instance_uid)
+            .join_from(report, table, report.c.job_id == table.c.id)
+            .join(study, study.c.id == report.c.study_id)
+            .where(report.c.study_id == job.study_id, table.c.family == job.family, table.c.eye == job.eye)
+            .order_by(report.c.id.desc())
+        )
+        with self._database.read() as connection:
+            return [KeptReport(**row._mapping) for row in connection.execute(query).all()]
+
+    def release(self, *, actor: str) -> int:
+        """The night has come: every waiting job may run. Says how many."""
+        return self._move_all(JobState.WAITING, JobEvent.RELEASE, (), actor=actor, run_after=self._clock.now())
+
+    def give_up(self, *, attempts_max: int, actor: str) -> int:
+        """Fail what even the attempt to report its failure did not survive. Says how many; they have no report."""
+        spent = (tables.job.c.attempts > attempts_max,)
+        return self._move_all(JobState.QUEUED, JobEvent.GIVE_UP, spent, actor=actor, reason="attempts-spent")
+
+    def requeue(self, *, job_id: int | None = None, actor: str) -> int:
+        """A person lets failed jobs run again: one, or all. Their next report is a new one that names the old."""
+        where = () if job_id is None else (tables.job.c.id == job_id,)
+        table = tables.job
+        return self._move_all(
+            JobState.FAILED,
+            JobEvent.REQUEUE,
+            where,
+            actor=actor,
+            run_after=self._clock.now(),
+            attempts=0,
+            reason=None,
+            generation=table.c.generation + 1,
+        )
+
+    def _move_all(
+        self, source: JobState, event: JobEvent, where: Sequence[ColumnElement[bool]], *, actor: str, **columns: Any
+    ) -> int:
+        query = select(tables.job.c.id).where(tables.job.c.state == source, *where)
+        with self._database.read() as connection:
+            if connection.execute(query.limit(1)).first() is None:
+                return 0
+        with self._database.write() as connection:
+            ids = connection.execute(query).scalars().all()
+            return sum(self.queue.move(connection, row_id, source, event, actor=actor, **columns) for row_id in ids)
+
+    def _is_known(self, connection: Connection, study_id: int, order: Order) -> bool:
+        table = tables.job
+        query = select(table.c.id).where(
+            *_same_work(study_id, order), table.c.estimator == order.estimator, table.c.inputs_digest == order.inputs_digest
+        )
+        return connection.execute(query).first() is not None
+
+    def _refresh(self, connection: Connection, study_id: int, order: Order, actor: str) -> bool:
+        """Give a job that nobody has looked at yet the newer inputs, instead of estimating the older ones first."""
+        table = tables.job
+        untouched = connection.execute(
+            select(table.c.id, table.c.state)
+            .where(*_same_work(study_id, order), table.c.state.in_((JobState.WAITING, JobState.QUEUED)))
+            .where(table.c.attempts == 0, table.c.generation == 0, table.c.estimator == order.estimator)
+            .with_for_update()
+        ).first()
+        if untouched is None:
+            return False
+        moved = self.queue.move(
+            connection,
+            untouched.id,
+            JobState(untouched.state),
+            JobEvent.REFRESH,
+            actor=actor,
+            reason="inputs-changed",
+            inputs_digest=order.inputs_digest,
+            priority=order.priority,
+        )
+        assert moved, "the row is locked by this transaction"
+        connection.execute(delete(tables.job_input).where(tables.job_input.c.job_id == untouched.id))
+        _insert_inputs(connection, untouched.id, order)
+        return True
+
+    def _insert(self, connection: Connection, study_id: int, order: Order, actor: str) -> int:
+        now, table = self._clock.now(), tables.job
+        earlier = connection.execute(
+            select(table.c.id).where(*_same_work(study_id, order)).order_by(table.c.id.desc()).limit(1)
+        ).scalar_one_or_none()
+        state = JobState.WAITING if order.window == "night" else JobState.QUEUED
+        job_id = connection.execute(
+            insert(table)
+            .values(
+                study_id=study_id,
+                family=order.family,
+                eye=order.eye,
+                estimator=order.estimator,
+                inputs_digest=order.inputs_digest,
+                run_window=order.window,
+                priority=order.priority,
+                after_job_id=earlier,
+                created_at=now,
+                state=state,
+                run_after=now,
+                changed_at=now,
+            )
+            .returning(table.c.id)
+        ).scalar_one()
+        _insert_inputs(connection, job_id, order)
+        record(
+            connection, at=now, kind="job", subject_id=job_id, study_id=study_id, name="ordered", target=state, actor=actor
+        )
+        return int(job_id)
+
+    def _deliver(self, connection: Connection, report_id: int, study_id: int, peer: str) -> None:
+        now, table = self._clock.now(), tables.delivery
+        pending = {"state": DeliveryState.PENDING, "run_after": now, "changed_at": now, "created_at": now}
+        row_id = connection.execute(
+            insert(table).values(report_id=report_id, peer=peer, **pending).returning(table.c.id)
+        ).scalar_one()
+        record(connection, at=now, kind="delivery", subject_id=row_id, study_id=study_id, name="owed", target="pending", actor=peer)
+
+
+def _same_work(study_id: int, order: Order) -> tuple[ColumnElement[bool], ...]:
+    table = tables.job
+    return table.c.study_id == study_id, table.c.family == order.family, table.c.eye == order.eye
+
+
+def _insert_inputs(connection: Connection, job_id: int, order: Order) -> None:
+    rows = [{"job_id": job_id, "instance_id": instance_id} for instance_id in order.instance_ids]
+    connection.execute(insert(tables.job_input), rows)
+
+
+def _is_first() -> ColumnElement[bool]:
+    """The job it amends, if any, has ended: else the amended report could not name its predecessor."""
+    earlier = tables.job.alias("earlier")
+    ended = select(earlier.c.id).where(earlier.c.id == tables.job.c.after_job_id, earlier.c.state.in_(JOB.ends)).exists()
+    return or_(tables.job.c.after_job_id.is_(None), ended)
+
+
+def _job(connection: Connection, ticket: Ticket) -> Job:
+    table, instance = tables.job, tables.instance
+    row = connection.execute(select(table).where(table.c.id == ticket.id)).one()
+    inputs = connection.execute(
+        select(instance.c.sop_instance_uid, instance.c.path, instance.c.facts)
+        .join_from(tables.job_input, instance)
+        .where(tables.job_input.c.job_id == ticket.id)
+        .order_by(instance.c.id)
+    ).all()
+    return Job(
+        ticket=ticket,
+        study_id=row.study_id,
+        family=row.family,
+        eye=row.eye,
+        estimator=row.estimator,
+        generation=row.generation,
+        inputs=tuple(JobInput(**found._mapping) for found in inputs),
+    )
+
+
+def _finding_columns(finding: Finding) -> dict[str, Any]:
+    return {name: getattr(finding, name) for name in ("name", "value", "choice", "unit", "uncertainty", "qualifier")}
+
+
+def _study_of(job_id: int) -> Select[tuple[int]]:
+    return select(tables.job.c.study_id).where(tables.job.c.id == job_id)

@@ -1,0 +1,309 @@
+"""The tables, and the constraints that hold what the program promises even against its own bugs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+from oculard.job import DeliveryState, JobState
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC datetime, stored as UTC without a zone in every database alike."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:  # noqa: ARG002  its signature
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a naive time cannot be stored: {value}")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:  # noqa: ARG002  its signature
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+Identity = BigInteger().with_variant(Integer, "sqlite")  # SQLite autoincrements INTEGER only
+
+
+def one_of(column: str, values: Iterable[StrEnum | str]) -> CheckConstraint:
+    """The column holds one of these words."""
+    words = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({words})", name=column)
+
+
+def lease_columns(states: type[StrEnum], held: StrEnum) -> list[Any]:
+    """What every leased table has; a row is leased exactly while it is held."""
+    return [
+        Column("state", String(16), nullable=False),
+        Column("run_after", Moment, nullable=False),
+        Column("lease_owner", String(128)),
+        Column("lease_until", Moment),
+        Column("attempts", Integer, nullable=False, server_default=text("0")),
+        Column("reason", String(64)),
+        Column("changed_at", Moment, nullable=False),
+        one_of("state", states),
+        CheckConstraint(f"(state = '{held}') = (lease_owner IS NOT NULL)", name="lease_owner"),
+        CheckConstraint("(lease_owner IS NULL) = (lease_until IS NULL)", name="lease_until"),
+        CheckConstraint("attempts >= 0", name="attempts"),
+    ]
+
+
+study = Table(
+    "study",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("study_instance_uid", String(64), nullable=False, unique=True),
+    Column("patient_id", Text, nullable=False),
+    Column("accession_number", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("settlings", Integer, nullable=False, server_default=text("0")),
+    Column("first_received_at", Moment, nullable=False),
+    Column("active_at", Moment, nullable=False),  # last instance, or last association that brought one, ended
+    Column("settled_at", Moment),
+    one_of("state", ("open", "settled")),
+    CheckConstraint("state = 'open' OR settled_at IS NOT NULL", name="settled_at"),
+    Index("ix_study_patient_id", "patient_id"),
+    Index("ix_study_accession_number", "accession_number"),
+    Index("ix_study_open", "active_at", sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("study_id", ForeignKey("study.id"), nullable=False, index=True),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("variant", Integer, nullable=False),  # 0 came first; others have the same UID and other bytes
+    Column("sha256", String(64), nullable=False),  # of the data set as received, without file meta information
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("series_instance_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("path", Text, nullable=False),  # below the vault
+    Column("size_bytes", BigInteger, nullable=False),  # of the file
+    Column("sender", String(32), nullable=False),
+    Column("calling_ae", String(16), nullable=False),
+    Column("called_ae", String(16), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("facts", JSON, nullable=False),
+    UniqueConstraint("sop_instance_uid", "sha256"),
+    UniqueConstraint("sop_instance_uid", "variant"),
+    CheckConstraint("length(sha256) = 64", name="sha256"),
+    CheckConstraint("variant >= 0", name="variant"),
+)
+
+reception = Table(  # an association that is open and has brought instances of a study: the study is not complete yet
+    "reception",
+    metadata,
+    Column("association", String(64), primary_key=True),
+    Column("study_id", ForeignKey("study.id"), primary_key=True),
+    Column("beat_at", Moment, nullable=False),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("study_id", ForeignKey("study.id"), nullable=False, index=True),
+    Column("family", String(32), nullable=False),
+    Column("eye", String(1), nullable=False),
+    Column("estimator", String(64), nullable=False),  # name@version of the bundle
+    Column("inputs_digest", String(64), nullable=False),
+    Column("generation", Integer, nullable=False, server_default=text("0")),  # counts a person's requeues
+    Column("run_window", String(8), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("after_job_id", ForeignKey("job.id")),  # an amended report waits for the one it amends
+    Column("created_at", Moment, nullable=False),
+    *lease_columns(JobState, JobState.RUNNING),
+    UniqueConstraint("study_id", "family", "eye", "estimator", "inputs_digest"),
+    one_of("eye", ("R", "L", "U")),
+    one_of("run_window", ("now", "night")),
+    Index(
+        "ix_job_ready",
+        "state",
+        "priority",
+        "id",
+        sqlite_where=text("state IN ('waiting', 'queued', 'running')"),
+        postgresql_where=text("state IN ('waiting', 'queued', 'running')"),
+    ),
+)
+
+job_input = Table(
+    "job_input",
+    metadata,
+    Column("job_id", ForeignKey("job.id"), primary_key=True),
+    Column("instance_id", ForeignKey("instance.id"), primary_key=True),
+)
+
+report = Table(
+    "report",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("job_id", ForeignKey("job.id"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("study_id", ForeignKey("study.id"), nullable=False, index=True),
+    Column("sop_instance_uid", String(64), nullable=False, unique=True),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("series_instance_uid", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("remark", Text, nullable=False),
+    Column("estimator", String(64), nullable=False),
+    Column("weights_sha256", String(64), nullable=False),
+    Column("demonstration", Integer, nullable=False),
+    Column("predecessor_id", ForeignKey("report.id")),
+    Column("took", JSON, nullable=False),  # seconds by stage
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("job_id", "generation"),
+)
+
+finding = Table(
+    "finding",
+    metadata,
+    Column("report_id", ForeignKey("report.id"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("value", Float),
+    Column("choice", String(32)),
+    Column("unit", String(16), nullable=False),
+    Column("uncertainty", Float),
+    Column("qualifier", String(16)),
+    CheckConstraint("(value IS NULL) = (qualifier IS NOT NULL)", name="value"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("report_id", ForeignKey("report.id"), nullable=False),
+    Column("peer", String(32), nullable=False),
+    Column("sent_sop_class_uid", String(64)),  # what the peer took: the report itself or its fallback variant
+    Column("sent_sop_instance_uid", String(64)),
+    Column("sent_at", Moment),
+    Column("transaction_uid", String(64)),  # of the storage commitment that is under way
+    Column("silences", Integer, nullable=False, server_default=text("0")),
+    Column("created_at", Moment, nullable=False),
+    *lease_columns(DeliveryState, DeliveryState.SENDING),
+    UniqueConstraint("report_id", "peer"),
+    Index(
+        "ix_delivery_ready",
+        "state",
+        "peer",
+        "id",
+        sqlite_where=text("state IN ('pending', 'sending', 'sent')"),
+        postgresql_where=text("state IN ('pending', 'sending', 'sent')"),
+    ),
+    Index("ix_delivery_transaction_uid", "transaction_uid"),
+)
+
+answer = Table(  # what we owe a device that asked us for storage commitment
+    "answer",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("transaction_uid", String(64), nullable=False),
+    Column("calling_ae", String(16), nullable=False),
+    Column("called_ae", String(16), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("items", JSON, nullable=False),  # [[SOP class UID, SOP instance UID], ...]
+    Column("created_at", Moment, nullable=False),
+    *lease_columns(DeliveryState, DeliveryState.SENDING),
+    UniqueConstraint("calling_ae", "transaction_uid"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("subject_id", BigInteger, nullable=False),
+    Column("study_id", BigInteger),
+    Column("name", String(32), nullable=False),
+    Column("source", String(16)),
+    Column("target", String(16)),
+    Column("actor", String(128), nullable=False),
+    Column("reason", String(64)),
+    Index("ix_event_kind_subject_id", "kind", "subject_id"),
+    Index("ix_event_study_id", "study_id"),
+)
+
+caller = Table(  # who called without being in the configuration: kept, with the reason, until a person allows it
+    "caller",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("calling_ae", String(16), nullable=False),
+    Column("called_ae", String(16), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("first_at", Moment, nullable=False),
+    Column("last_at", Moment, nullable=False),
+    Column("proposed", JSON, nullable=False),  # what its association asked for, for the administrator
+    UniqueConstraint("calling_ae", "called_ae", "address"),
+    one_of("state", ("refused", "allowed")),
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("name", String(32), nullable=False),
+    Column("subject", String(128), nullable=False),
+    Column("raised_at", Moment, nullable=False),
+    Column("cleared_at", Moment),
+    Index(
+        "uq_alarm_standing",
+        "name",
+        "subject",
+        unique=True,
+        sqlite_where=text("cleared_at IS NULL"),
+        postgresql_where=text("cleared_at IS NULL"),
+    ),
+)
+
+role = Table(  # the processes that run, for `status`
+    "role",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("beat_at", Moment, nullable=False),
+    Column("says", JSON, nullable=False),
+)

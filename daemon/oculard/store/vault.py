@@ -1,0 +1,116 @@
+"""The vault: files on disk. A file is here, whole and synced, before anyone is told so; nothing here is ever changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+import uuid
+from pathlib import Path
+
+from oculard.errors import Transient
+
+DIGEST = re.compile(r"^[0-9a-f]{64}$")
+GIB = 1 << 30
+
+
+class DiskFull(Transient):
+    """There is no room left above the mark, or none at all."""
+
+    reason = "disk-full"
+
+
+class Vault:
+    """Spool, instances and reports below one folder, on one file system, so that a rename is atomic."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spool = folder / "spool"
+
+    def prepare(self) -> None:
+        """Make the folders. Only the daemon's own user may look inside."""
+        for folder in (self.folder, self.spool, self.folder / "instances", self.folder / "reports"):
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        sync_folder(self.folder)
+
+    def free_gib(self) -> float:
+        """Free space of the vault's file system."""
+        return shutil.disk_usage(self.folder).free / GIB
+
+    def keep(self, spooled: Path, sha256: str) -> str:
+        """Move a spooled file to its place, named by its digest; gives its path below the vault.
+
+        The file and every folder on the way are synced before this returns. Raises DiskFull.
+        """
+        return self._place(spooled, "instances", sha256, ".dcm")
+
+    def write_report(self, data: bytes) -> tuple[str, str]:
+        """Write a report's bytes durably; gives its path below the vault and its digest. Raises DiskFull."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        spooled = self.spool / f"{uuid.uuid4().hex}.report"
+        try:
+            spooled.write_bytes(data)
+        except OSError as why:
+            spooled.unlink(missing_ok=True)
+            raise DiskFull(f"cannot write a report: {why.strerror}") from why
+        return self._place(spooled, "reports", sha256, ".dcm"), sha256
+
+    def path(self, kept: str) -> Path:
+        """The absolute path of a kept file."""
+        path = (self.folder / kept).resolve()
+        assert path.is_relative_to(self.folder.resolve()), "a kept path never leaves the vault"
+        return path
+
+    def sweep_spool(self, *, older_than_s: float) -> int:
+        """Delete what a dropped association or a killed process left in the spool: it was never acknowledged."""
+        swept = 0
+        for path in self.spool.iterdir():
+            try:
+                if time.time() - path.stat().st_mtime >= older_than_s:
+                    path.unlink()
+                    swept += 1
+            except FileNotFoundError:
+                continue  # its own association finished with it meanwhile
+        return swept
+
+    def _place(self, spooled: Path, room: str, sha256: str, suffix: str) -> str:
+        assert DIGEST.match(sha256), "a file is named by its digest, never by what a peer sent"
+        kept = f"{room}/{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
+        path = self.folder / kept
+        try:
+            sync_file(spooled)
+            _make_folder(path.parent)
+            os.replace(spooled, path)
+            sync_folder(path.parent)
+        except OSError as why:
+            raise DiskFull(f"cannot keep a file: {why.strerror}") from why
+        return kept
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the file's bytes are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the folder's entries are on disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and sync each parent that got a new entry."""
+    if path.is_dir():
+        return
+    _make_folder(path.parent)
+    path.mkdir(mode=0o750, exist_ok=True)
+    sync_folder(path.parent)

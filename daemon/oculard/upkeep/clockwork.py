@@ -1,0 +1,104 @@
+"""What the clock triggers. The scheduler only wakes; the state is in the database, so a missed or doubled wake-up
+changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from oculard import log
+from oculard.clock import Clock
+from oculard.errors import Transient
+from oculard.settings import Settings
+from oculard.store.alarms import Alarms
+from oculard.store.deliveries import Deliveries
+from oculard.store.jobs import Jobs
+from oculard.store.queue import Queue
+from oculard.store.vault import Vault
+from oculard.upkeep.night import is_open
+
+SPOOL_OLD_S = 24 * 3600.0  # no association lasts a day
+logger = log.get("upkeep")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chores:
+    """The chores, each safe to do at any time and any number of times."""
+
+    settings: Settings
+    jobs: Jobs
+    deliveries: Deliveries
+    queues: Sequence[Queue]
+    vault: Vault
+    alarms: Alarms
+    clock: Clock
+
+    def reap(self) -> None:
+        """Give back what a dead process held."""
+        for queue in self.queues:
+            count = queue.reap()
+            if count:
+                logger.warning("leases ended", reason="lease-ended", name=queue.machine.name, count=count)
+        failed = self.jobs.give_up(attempts_max=self.settings.worker.attempts_max, actor="upkeep")
+        if failed:
+            logger.error("jobs failed without a report", reason="attempts-spent", count=failed)
+            self.alarms.raise_("job-without-report", "attempts-spent")
+
+    def open_night(self) -> None:
+        """Let the waiting jobs run while the window is open."""
+        if is_open(self.settings.night, self.clock.now()):
+            count = self.jobs.release(actor="night")
+            if count:
+                logger.info("night jobs released", count=count)
+
+    def chase_commitments(self) -> None:
+        """Send again what a peer took and never committed to."""
+        for peer in self.settings.peers:
+            since = self.clock.now() - timedelta(hours=peer.commitment_silence_h)
+            count = self.deliveries.silent(peer.name, since=since, retry_s=0.0)
+            if count:
+                logger.warning("commitment silent", peer=peer.name, reason="commitment-silent", count=count)
+
+    def watch_disk(self) -> None:
+        """Raise or clear the alarm of the disk's mark."""
+        free_gib = self.vault.free_gib()
+        if free_gib < self.settings.store.disk_free_min_gib:
+            logger.error("disk below its mark", reason="disk-full", free_gib=round(free_gib, 2))
+            self.alarms.raise_("disk-full", str(self.vault.folder))
+        else:
+            self.alarms.clear("disk-full", str(self.vault.folder))
+
+    def sweep(self) -> None:
+        """Delete what never became an instance."""
+        count = self.vault.sweep_spool(older_than_s=SPOOL_OLD_S)
+        if count:
+            logger.info("spool swept", count=count)
+
+
+def schedule(chores: Chores) -> BackgroundScheduler:
+    """A scheduler that wakes each chore; late and missed wake-ups melt into one."""
+    scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
+    for chore, every_s in (
+        (chores.reap, 5),
+        (chores.open_night, 15),
+        (chores.chase_commitments, 60),
+        (chores.watch_disk, 30),
+        (chores.sweep, 3600),
+    ):
+        scheduler.add_job(_patient(chore), "interval", seconds=every_s, next_run_time=chores.clock.now(), id=chore.__name__)
+    return scheduler
+
+
+def _patient(chore: Callable[[], None]) -> Callable[[], None]:
+    """A chore that the world interrupted is done at the next wake-up."""
+
+    def run() -> None:
+        try:
+            chore()
+        except Transient as why:
+            logger.warning("chore put off", name=chore.__name__, reason=why.reason)
+
+    return run

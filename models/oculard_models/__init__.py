@@ -1,0 +1,1 @@
+"""Estimators, their bundles, and the laboratory that makes them."""

@@ -1,0 +1,83 @@
+"""What an estimator takes and gives: the one vocabulary shared by daemon and laboratory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Qualifier(StrEnum):
+    """Why a finding has no value, or one that must not be trusted (DICOM CID 42)."""
+
+    FAILURE = "failure"
+    NOT_ATTEMPTED = "not-attempted"
+    OUT_OF_RANGE = "out-of-range"
+    INDETERMINATE = "indeterminate"
+
+
+class EstimateFailed(Exception):  # noqa: N818  # named for what happened, like every error here
+    """A loaded estimator could not run on a batch: out of memory, a driver, a network that breaks its own shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One named value of one eye, or the reason why there is none.
+
+    `name` is the output's name in the manifest. `value` is in `unit` (UCUM); for a classification `choice` is the
+    class and `value` its probability in percent. `uncertainty` is the half width of the manifest's interval, in `unit`.
+    `sources` are the SOP Instance UIDs of the images that the value was inferred from.
+    """
+
+    name: str
+    unit: str
+    value: float | None = None
+    choice: str | None = None
+    uncertainty: float | None = None
+    qualifier: Qualifier | None = None
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for number in (self.value, self.uncertainty):
+            if number is not None and not isfinite(number):
+                raise ValueError(f"finding `{self.name}` is not finite: {number}")
+        if (self.value is None) == (self.qualifier is None):
+            raise ValueError(f"finding `{self.name}` needs either a value or a qualifier that says why there is none")
+        if self.value is None and (self.choice is not None or self.uncertainty is not None):
+            raise ValueError(f"finding `{self.name}` has no value but a choice or an uncertainty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInput:
+    """One decoded image on its way into an estimator.
+
+    `pixels` is rows x columns x 3, uint8, RGB. `eye` is "R" or "L": an estimator never sees an image of an unknown eye.
+    """
+
+    sop_instance_uid: str
+    eye: str
+    pixels: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
+            raise ValueError(f"expected rows x columns x 3 of uint8, got {self.pixels.shape} of {self.pixels.dtype}")
+        if self.eye not in ("R", "L"):
+            raise ValueError(f"expected eye `R` or `L`, got `{self.eye}`")
+
+
+class Estimator(Protocol):
+    """A loaded bundle: images in, findings out."""
+
+    def prepare(self, image: ImageInput) -> npt.NDArray[np.float32]:
+        """Preprocess one image to the network's input (channels x height x width, float32)."""
+
+    def estimate(self, batch: npt.NDArray[np.float32]) -> Sequence[Mapping[str, float]]:
+        """Run the network on images x channels x height x width; raw outputs by output name, one mapping per image.
+
+        Raises EstimateFailed.
+        """

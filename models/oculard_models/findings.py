@@ -1,0 +1,74 @@
+"""From raw outputs of a network to findings of one eye."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp, isfinite
+
+from oculard_models.contract import Finding, Qualifier
+from oculard_models.manifest import Manifest, Output, OutputKind
+
+DECIMALS = 2  # of every reported value: finer than any interval that a manifest states
+
+
+def to_findings(manifest: Manifest, raws: Sequence[tuple[str, Mapping[str, float]]]) -> tuple[Finding, ...]:
+    """Combine the gradable images of ONE eye: (SOP Instance UID, raw output by output name) each, at least one.
+
+    Values and probabilities are averaged over the images. A value outside the manifest's `valid` is out of range and
+    an output that is not finite for any image has failed: both are said and neither is ever clipped or left out.
+    Raises ValueError without images: `not_made` says why nothing was estimated.
+    """
+    if not raws:
+        raise ValueError(f"no images for `{manifest.name}`: use not_made")
+    sources = tuple(uid for uid, _ in raws)
+    return tuple(_finding(output, [raw[output.name] for _, raw in raws], sources) for output in manifest.output)
+
+
+def not_made(manifest: Manifest, qualifier: Qualifier, sources: Sequence[str]) -> tuple[Finding, ...]:
+    """Say for every output why it has no value: the images are ungradable, the eye is unknown, the run has failed."""
+    return tuple(_without_value(output, qualifier, tuple(sources)) for output in manifest.output)
+
+
+def _finding(output: Output, raws: Sequence[float], sources: tuple[str, ...]) -> Finding:
+    """Make one finding out of one output's raw values, one an image."""
+    if not all(isfinite(raw) for raw in raws):
+        return _without_value(output, Qualifier.FAILURE, sources)
+    if output.kind is OutputKind.BINARY:
+        return _choice(output, raws, sources)
+    value = sum(raws) / len(raws) * output.scale + output.offset
+    if not isfinite(value):
+        return _without_value(output, Qualifier.FAILURE, sources)
+    if output.valid is not None and not output.valid[0] <= value <= output.valid[1]:
+        return _without_value(output, Qualifier.OUT_OF_RANGE, sources)
+    return Finding(
+        name=output.name,
+        unit=output.unit,
+        value=round(value, DECIMALS),
+        uncertainty=output.uncertainty,
+        sources=sources,
+    )
+
+
+def _choice(output: Output, raws: Sequence[float], sources: tuple[str, ...]) -> Finding:
+    """Name the more probable of two classes with its probability in percent."""
+    second = sum(_probability(raw) for raw in raws) / len(raws)
+    choice, probability = (output.choices[1], second) if second >= 0.5 else (output.choices[0], 1.0 - second)
+    return Finding(
+        name=output.name,
+        unit=output.unit,
+        value=round(100.0 * probability, DECIMALS),
+        choice=choice,
+        uncertainty=output.uncertainty,
+        sources=sources,
+    )
+
+
+def _without_value(output: Output, qualifier: Qualifier, sources: tuple[str, ...]) -> Finding:
+    """Name an output and the reason why it has no value."""
+    return Finding(name=output.name, unit=output.unit, qualifier=qualifier, sources=sources)
+
+
+def _probability(logit: float) -> float:
+    """Return the logistic function, without overflow at either end."""
+    small = exp(-abs(logit))
+    return 1.0 / (1.0 + small) if logit >= 0 else small / (1.0 + small)

@@ -1,0 +1,141 @@
+"""The manifest of a bundle: everything that must travel with weights, read from `manifest.toml` and checked."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+HEX_SHA256 = r"^[0-9a-f]{64}$"
+
+
+class BundleRefused(Exception):  # noqa: N818  # named for what happened, like every error here
+    """A bundle is incomplete, altered or wrong; it must not be used. The message says which part of it."""
+
+
+class OutputKind(StrEnum):
+    """How a raw output of the network becomes a finding."""
+
+    VALUE = "value"  # value = raw * scale + offset, in `unit`
+    BINARY = "binary"  # one logit; choices[1] when positive; the finding's value is the choice's probability in %
+
+
+class Crop(StrEnum):
+    """Which part of the frame the network sees."""
+
+    WHOLE = "whole"  # the frame as it is, resized
+    CIRCLE = "circle"  # the bounding square of the illuminated field, padded with black
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Weights(Strict):
+    """The model file and its digest."""
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")]
+    sha256: Annotated[str, Field(pattern=HEX_SHA256)]
+
+
+class InputSpec(Strict):
+    """What the network wants to see. After cropping and resizing: (pixel / 255 - mean) / std, channels first."""
+
+    kind: Annotated[str, Field(pattern=SLUG)]  # "fundus": colour photograph of the retina
+    tensor: str
+    size_px: tuple[Annotated[int, Field(ge=16, le=4096)], Annotated[int, Field(ge=16, le=4096)]]  # height, width
+    colour: Annotated[str, Field(pattern="^(RGB|BGR)$")] = "RGB"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    crop: Crop = Crop.CIRCLE
+    mirror_left: bool = True  # left eyes are mirrored, so that the network sees right eyes only
+    max_images: Annotated[int, Field(ge=1, le=64)] = 8  # per eye; more are left out, and the report says so
+
+    @model_validator(mode="after")
+    def _spread(self) -> Self:
+        if any(value <= 0 for value in self.std):
+            raise ValueError("every `std` must be above 0")
+        return self
+
+
+class Output(Strict):
+    """One output of the network and what it means."""
+
+    name: Annotated[str, Field(pattern=SLUG)]
+    concept: Annotated[str, Field(min_length=1, max_length=16)]  # code value in the daemon's table of codes
+    tensor: str
+    kind: OutputKind
+    unit: str = "%"  # UCUM
+    scale: float = 1.0
+    offset: float = 0.0
+    uncertainty: Annotated[float, Field(gt=0)] | None = None  # half width of the interval, in `unit`
+    valid: tuple[float, float] | None = None  # a value outside is reported as out of range, never clipped
+    choices: tuple[str, ...] = ()  # classification: the classes, in the order of the network
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.kind is OutputKind.BINARY and len(self.choices) != 2:
+            raise ValueError(f"output `{self.name}` is binary and needs two `choices`")
+        if self.kind is OutputKind.VALUE and self.choices:
+            raise ValueError(f"output `{self.name}` is a value and has no `choices`")
+        if self.valid is not None and self.valid[0] >= self.valid[1]:
+            raise ValueError(f"output `{self.name}`: `valid` must be [lower, upper]")
+        return self
+
+
+class Golden(Strict):
+    """A small self-test that runs before the bundle may serve: this image must give these raw outputs."""
+
+    image: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.png$")]  # a right eye
+    expected: dict[str, float]  # output name -> raw output
+    tolerance: Annotated[float, Field(gt=0, le=0.1)] = 1e-2
+
+
+class Manifest(Strict):
+    """One bundle: identity, licence, input, outputs, weights and self-test."""
+
+    name: Annotated[str, Field(pattern=SLUG, max_length=48)]
+    family: Annotated[str, Field(pattern=SLUG, max_length=32)]
+    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
+    title: Annotated[str, Field(min_length=1, max_length=64)]  # ASCII, shown in reports
+    manufacturer: Annotated[str, Field(min_length=1, max_length=64)]
+    licence: Annotated[str, Field(min_length=1)]
+    demonstration: bool
+    interval: Annotated[float, Field(gt=0, lt=1)] = 0.9  # what the uncertainties cover
+    citation: str = ""
+    weights: Weights
+    input: InputSpec
+    output: Annotated[tuple[Output, ...], Field(min_length=1)]
+    golden: Golden
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [output.name for output in self.output]
+        if len(set(names)) != len(names):
+            raise ValueError("two outputs have the same name")
+        if set(self.golden.expected) != set(names):
+            raise ValueError("`golden.expected` must name every output once")
+        for text in (self.title, self.manufacturer):
+            if not text.isascii():
+                raise ValueError(f"`{text}` must be ASCII: it is written into reports of every character set")
+        return self
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check `manifest.toml` of a bundle's folder. Raises BundleRefused, which names what is wrong."""
+    path = folder / "manifest.toml"
+    try:
+        return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise BundleRefused(f"bundle `{folder.name}` has no manifest.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as why:
+        raise BundleRefused(f"bundle `{folder.name}`: manifest.toml is not TOML: {why}") from why
+    except ValidationError as why:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in why.errors())
+        raise BundleRefused(f"bundle `{folder.name}`: {wrong}") from why

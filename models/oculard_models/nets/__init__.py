@@ -1,0 +1,1 @@
+"""Networks of the laboratory. Importing this package imports no torch; its modules do."""

@@ -1,0 +1,1 @@
+"""What runs a bundle's weights. Importing this package imports no runtime; its modules do when they are used."""

@@ -1,0 +1,89 @@
+"""What every test may ask for: databases of both kinds, a store, a clock, and real peers or a reason why not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import postgres
+import pytest
+import sqlalchemy
+import structlog
+from fakes import FakeClock
+from oculard.store.database import Database
+from shelf import Shelf
+
+DATA = Path(os.environ.get("OCULARD_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--simulate N`: how many seeds the simulation runs."""
+    parser.addoption("--simulate", type=int, default=30, help="seeds of the simulation")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet() -> None:
+    """The program's events belong to the tests that look at them."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def missing_peer(reason: str) -> None:
+    """Skip, and say why; where CI=true a missing peer is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"with CI=true every peer must be there: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Real photographs and awkward DICOM, beside the project."""
+    if not DATA.is_dir():
+        pytest.skip(f"there is no real data at {DATA} (OCULARD_DATA names another place)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server of our own."""
+    if postgres.find_binaries() is None:
+        missing_peer("PostgreSQL's server is not installed")
+    with postgres.cluster() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database of the newest revision; every test that asks for it runs on both kinds."""
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'oculard.db'}")
+        database.upgrade()
+        yield database
+        database.close()
+        return
+    url = sqlalchemy.make_url(request.getfixturevalue("postgres_url"))
+    name = f"t{uuid.uuid4().hex}"
+    server = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    database = Database(url.set(database=name).render_as_string(hide_password=False))
+    database.upgrade()
+    yield database
+    database.close()
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    server.dispose()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time that the test owns."""
+    return FakeClock()
+
+
+@pytest.fixture
+def shelf(database: Database, clock: FakeClock, tmp_path: Path) -> Shelf:
+    """The whole store on one database, with short words to fill it."""
+    return Shelf(database, clock, tmp_path / "vault")

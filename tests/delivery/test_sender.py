@@ -1,0 +1,410 @@
+"""The sender against a PACS that behaves, and against all the ways in which one does not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from outbox import Outbox, peer, value
+from peers import free_port
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from shelf import Shelf
+
+from oculard.delivery.part10 import parse_meta
+from oculard.delivery.practice_pacs import Manners, PracticePacs
+from oculard.report.variant import as_variant
+from oculard.store.vault import Vault
+
+Start = Callable[..., PracticePacs]
+
+
+def uid(data: bytes) -> str:
+    """A file's SOP Instance UID."""
+    return parse_meta(data).sop_instance_uid
+
+
+def data_set(data: bytes) -> bytes:
+    """A file without its meta information, which belongs to whoever wrote the file."""
+    return data[parse_meta(data).offset :]
+
+
+def test_a_report_arrives_as_it_is(outbox: Outbox, practice: Start):
+    """A delivered report has every byte of the data set that the worker wrote."""
+    pacs = practice()
+    (data,) = outbox.owe()
+
+    assert outbox.sender(peer(pacs.port)).step()
+
+    assert data_set(pacs.path(uid(data)).read_bytes()) == data_set(data)
+    (row,) = outbox.rows()
+    assert row["state"] == "delivered"
+    assert (row["sent_sop_class_uid"], row["sent_sop_instance_uid"]) == (Comprehensive3DSRStorage, uid(data))
+
+
+def test_nothing_to_do_says_so(outbox: Outbox, practice: Start):
+    """Without a delivery nobody is called."""
+    pacs = practice()
+
+    assert not outbox.sender(peer(pacs.port)).step()
+
+    assert pacs.associations == 0
+
+
+def test_a_batch_travels_on_one_association(outbox: Outbox, practice: Start):
+    """A hundred reports need one association."""
+    pacs = practice()
+    files = outbox.owe(100)
+
+    outbox.sender(peer(pacs.port), batch=100).step()
+
+    assert pacs.associations == 1
+    assert pacs.uids() == {uid(data) for data in files}
+    assert set(outbox.states()) == {"delivered"}
+
+
+@pytest.mark.parametrize(
+    ("refused", "taken"),
+    [
+        ({Comprehensive3DSRStorage}, ComprehensiveSRStorage),
+        ({Comprehensive3DSRStorage, ComprehensiveSRStorage}, EnhancedSRStorage),
+    ],
+)
+def test_an_older_class_is_used_where_the_newer_is_refused(
+    outbox: Outbox, practice: Start, refused: set[str], taken: str
+):
+    """A PACS without Comprehensive 3D SR gets the same tree as the best class that it takes, in the same study."""
+    pacs = practice(refused_classes=frozenset(refused))
+    (data,) = outbox.owe()
+
+    outbox.sender(peer(pacs.port)).step()
+
+    (row,) = outbox.rows()
+    expected = as_variant(data, taken)
+    arrived = pacs.path(expected.sop_instance_uid).read_bytes()
+    assert (row["state"], row["sent_sop_class_uid"]) == ("delivered", taken)
+    assert row["sent_sop_instance_uid"] == expected.sop_instance_uid
+    assert data_set(arrived) == data_set(expected.data)
+    for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "SpecificCharacterSet"):
+        assert value(arrived, keyword) == value(data, keyword)
+    assert not list(outbox.shelf.vault.spool.iterdir()), "what was rewritten for the PACS is deleted"
+
+
+def test_implicit_vr_keeps_every_value(outbox: Outbox, practice: Start):
+    """A PACS that takes Implicit VR only gets the same class and the same bytes of patient and study."""
+    pacs = practice(transfer_syntaxes=(ImplicitVRLittleEndian,))
+    (data,) = outbox.owe()
+
+    outbox.sender(peer(pacs.port)).step()
+
+    arrived = pacs.path(uid(data)).read_bytes()
+    assert parse_meta(arrived).transfer_syntax_uid == ImplicitVRLittleEndian
+    assert parse_meta(arrived).sop_class_uid == Comprehensive3DSRStorage
+    for keyword in ("PatientName", "StudyDescription", "SpecificCharacterSet", "PatientID"):
+        assert value(arrived, keyword) == value(data, keyword)
+    assert outbox.states() == ["delivered"]
+
+
+def test_no_class_at_all_parks(outbox: Outbox, practice: Start):
+    """A PACS that takes no SR class makes a person look, with the cause and what to change."""
+    pacs = practice(
+        refused_classes=frozenset({Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage})
+    )
+    outbox.owe(2)
+
+    outbox.sender(peer(pacs.port)).step()
+
+    assert [(row["state"], row["reason"]) for row in outbox.rows()] == [("parked", "pacs-accepts-no-class")] * 2
+    assert ("delivery-parked", "pacs") in outbox.alarms()
+
+
+def test_a_pacs_that_is_down_gets_it_later(outbox: Outbox, practice: Start):
+    """While the PACS is down a report waits with a growing pause; once it is up the report arrives."""
+    port = free_port()
+    (data,) = outbox.owe()
+    sender, clock = outbox.sender(peer(port)), outbox.shelf.clock
+
+    sender.step()
+    (row,) = outbox.rows()
+    assert (row["state"], row["reason"]) == ("pending", "pacs-connection-refused")
+    assert row["run_after"] == clock.now() + timedelta(seconds=2)
+    assert not sender.step(), "it is not called again before its time"
+    clock.pass_(2)
+    sender.step()
+    assert outbox.rows()[0]["run_after"] == clock.now() + timedelta(seconds=4)
+
+    pacs = practice(port=port)
+    clock.pass_(4)
+    sender.step()
+    assert outbox.states() == ["delivered"]
+    assert pacs.uids() == {uid(data)}
+
+
+def test_a_pacs_that_is_down_for_long_raises_an_alarm(outbox: Outbox, practice: Start):
+    """After many attempts an alarm stands for the peer; the first report that it takes clears the alarm."""
+    port = free_port()
+    outbox.owe()
+    sender, clock = outbox.sender(peer(port)), outbox.shelf.clock
+    for _ in range(10):
+        assert ("delivery-delayed", "pacs") not in outbox.alarms()
+        sender.step()
+        clock.pass_(1000)
+    assert ("delivery-delayed", "pacs") in outbox.alarms()
+
+    practice(port=port)
+    sender.step()
+
+    assert outbox.alarms() == set()
+
+
+def test_a_peer_that_is_down_costs_the_others_nothing(outbox: Outbox, practice: Start):
+    """Another peer gets its reports in the same step, and the dead one is left alone for a while."""
+    pacs = practice()
+    outbox.owe(3, peers=("dead", "pacs"))
+    sender = outbox.sender(peer(free_port(), name="dead"), peer(pacs.port), batch=1)
+
+    sender.step()
+    sender.step()
+    sender.step()
+
+    rows = outbox.rows()
+    assert [row["state"] for row in rows if row["peer"] == "pacs"] == ["delivered"] * 3
+    assert sum(row["attempts"] for row in rows if row["peer"] == "dead") == 1
+
+
+def test_a_caller_that_the_pacs_does_not_know_is_parked(outbox: Outbox, practice: Start):
+    """A PACS that refuses our AE title parks the report; once it knows us, a person's resend delivers it."""
+    port = free_port()
+    (data,) = outbox.owe()
+    strict = PracticePacs(folder=outbox.shelf.vault.folder / "strict", port=port, manners=Manners(callers=("OTHER",)))
+    with strict:
+        outbox.sender(peer(port)).step()
+    (row,) = outbox.rows()
+    assert (row["state"], row["reason"]) == ("parked", "pacs-calling-ae-unknown")
+    assert ("delivery-parked", "pacs") in outbox.alarms()
+
+    pacs = practice(port=port, callers=("OCULARD",))
+    assert outbox.shelf.deliveries.resend(peer="pacs", actor="somebody") == 1
+    outbox.sender(peer(port)).step()
+
+    assert outbox.states() == ["delivered"]
+    assert pacs.uids() == {uid(data)}
+
+
+def test_a_wrong_called_ae_title_is_parked(outbox: Outbox, practice: Start):
+    """A PACS that is called by another name than its own parks the report."""
+    pacs = practice(ae_title="OTHER")
+    outbox.owe()
+
+    outbox.sender(peer(pacs.port)).step()
+
+    assert [(row["state"], row["reason"]) for row in outbox.rows()] == [("parked", "pacs-called-ae-unknown")]
+
+
+def test_a_busy_pacs_is_tried_again(outbox: Outbox, practice: Start):
+    """0xA700 concerns one report: it waits, the others arrive."""
+    pacs = practice(statuses=(0xA700,))
+    files = outbox.owe(3)
+    sender = outbox.sender(peer(pacs.port))
+
+    sender.step()
+    assert outbox.states() == ["pending", "delivered", "delivered"]
+    assert outbox.rows()[0]["reason"] == "pacs-out-of-resources"
+    outbox.shelf.clock.pass_(2)
+    sender.step()
+
+    assert outbox.states() == ["delivered"] * 3
+    assert pacs.uids() == {uid(data) for data in files}
+
+
+def test_a_pacs_that_is_busy_for_everything_rests(outbox: Outbox, practice: Start):
+    """A PACS that takes nothing of a batch is left alone for a while, though more is waiting."""
+    pacs = practice(statuses=(0xA700,) * 10)
+    outbox.owe(4)
+    sender = outbox.sender(peer(pacs.port), batch=2)
+
+    assert sender.step()
+    assert not sender.step()
+
+    assert len(pacs.received) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(0xA900, "pacs-class-mismatch"), (0xC123, "pacs-cannot-understand"), (0x0124, "pacs-not-authorised")]
+)
+def test_a_report_that_the_pacs_will_not_have_is_parked(outbox: Outbox, practice: Start, status: int, reason: str):
+    """A permanent status concerns one report: it is parked, the others arrive."""
+    pacs = practice(statuses=(status,))
+    outbox.owe(2)
+
+    outbox.sender(peer(pacs.port)).step()
+
+    assert [(row["state"], row["reason"]) for row in outbox.rows()] == [("parked", reason), ("delivered", None)]
+
+
+@pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007, 0x0111])
+def test_a_warning_is_a_success(outbox: Outbox, practice: Start, status: int):
+    """What the PACS kept with a warning is delivered and not sent again."""
+    pacs = practice(statuses=(status,))
+    outbox.owe()
+
+    outbox.sender(peer(pacs.port)).step()
+
+    assert outbox.states() == ["delivered"]
+
+
+def test_a_slow_pacs_is_waited_for(outbox: Outbox, practice: Start):
+    """A PACS that takes its time gets its report once."""
+    gate = threading.Event()
+    pacs = practice(waits_for=gate)
+    outbox.owe()
+    sender = outbox.sender(peer(pacs.port))
+    step = threading.Thread(target=sender.step)
+
+    step.start()
+    assert pacs.wait_for(lambda: pacs.associations == 1)
+    assert outbox.states() == ["sending"]
+    gate.set()
+    step.join()
+
+    assert outbox.states() == ["delivered"]
+    assert len(pacs.received) == 1
+
+
+def test_a_pacs_that_is_too_slow_is_tried_again(outbox: Outbox, practice: Start):
+    """No answer in time ends the association; the report goes again under the same UID."""
+    gate = threading.Event()
+    pacs = practice(waits_for=gate)
+    (data,) = outbox.owe()
+    sender = outbox.sender(peer(pacs.port), answer_s=0.5)
+
+    sender.step()
+    assert [(row["state"], row["reason"]) for row in outbox.rows()] == [("pending", "pacs-no-answer")]
+    gate.set()
+    assert pacs.wait_for(lambda: len(pacs.received) == 1)
+    outbox.shelf.clock.pass_(2)
+    sender.step()
+
+    assert outbox.states() == ["delivered"]
+    assert pacs.received == [uid(data)] * 2
+
+
+def test_what_was_sent_before_the_association_broke_stays_sent(outbox: Outbox, practice: Start):
+    """An association that breaks in the middle concerns the rest only, and nothing arrives under another UID."""
+    pacs = practice(aborts_after=2)
+    files = outbox.owe(5)
+    sender = outbox.sender(peer(pacs.port))
+
+    sender.step()
+    assert outbox.states() == ["delivered"] * 2 + ["pending"] * 3
+    assert {row["reason"] for row in outbox.rows()[2:]} == {"association-lost"}
+    outbox.shelf.clock.pass_(2)
+    sender.step()
+
+    assert outbox.states() == ["delivered"] * 5
+    assert sorted(pacs.received) == sorted(uid(data) for data in files)
+
+
+def test_a_lost_answer_sends_the_same_uid_again(outbox: Outbox, practice: Start):
+    """When the PACS keeps a report and its answer is lost, the same report goes again: the PACS has one."""
+    pacs = practice(loses_answers=1)
+    (data,) = outbox.owe()
+    sender = outbox.sender(peer(pacs.port))
+
+    sender.step()
+    assert outbox.states() == ["pending"]
+    outbox.shelf.clock.pass_(2)
+    sender.step()
+
+    assert outbox.states() == ["delivered"]
+    assert pacs.received == [uid(data)] * 2
+    assert pacs.uids() == {uid(data)}
+
+
+def test_a_damaged_report_is_never_sent(outbox: Outbox, practice: Start):
+    """A file that lost its digest is parked with an alarm, and the others arrive."""
+    pacs = practice()
+    outbox.owe(2)
+    _damage(outbox.shelf)
+
+    outbox.sender(peer(pacs.port)).step()
+
+    assert [(row["state"], row["reason"]) for row in outbox.rows()] == [("parked", "report-damaged"), ("delivered", None)]
+    assert {name for name, _ in outbox.alarms()} == {"delivery-parked", "report-damaged"}
+    assert len(pacs.received) == 1
+
+
+def test_a_report_whose_file_is_gone_is_parked(outbox: Outbox, practice: Start):
+    """A missing file makes a person look; nobody is called for it."""
+    pacs = practice()
+    outbox.owe()
+    next((outbox.shelf.vault.folder / "reports").rglob("*.dcm")).unlink()
+
+    outbox.sender(peer(pacs.port)).step()
+
+    assert [(row["state"], row["reason"]) for row in outbox.rows()] == [("parked", "report-damaged")]
+    assert pacs.associations == 0
+
+
+def test_a_lost_lease_is_somebody_elses_report(outbox: Outbox, practice: Start):
+    """A sender whose lease ended while it sent settles nothing; the next holder sends the same UID."""
+    gate = threading.Event()
+    pacs = practice(waits_for=gate)
+    (data,) = outbox.owe()
+    slow, clock = outbox.sender(peer(pacs.port), owner="slow"), outbox.shelf.clock
+    step = threading.Thread(target=slow.step)
+
+    step.start()
+    assert pacs.wait_for(lambda: pacs.associations == 1)
+    clock.pass_(1000)
+    assert outbox.shelf.deliveries.queue.reap() == 1
+    gate.set()
+    step.join()
+    assert outbox.states() == ["pending"]
+    outbox.sender(peer(pacs.port), owner="next").step()
+
+    assert outbox.states() == ["delivered"]
+    assert pacs.received == [uid(data)] * 2
+
+
+def test_a_long_batch_keeps_its_leases(outbox: Outbox, practice: Start):
+    """While a batch is on its way the leases of what is still to be sent are prolonged."""
+    pacs = practice()
+    outbox.owe(3)
+    sender, shelf = outbox.sender(peer(pacs.port), lease_s=120.0), outbox.shelf
+    took = shelf.deliveries.took
+
+    def slowly(*args: object, **values: object) -> None:
+        took(*args, **values)  # type: ignore[arg-type]  # handed through
+        shelf.clock.pass_(100)
+        assert shelf.deliveries.queue.reap() == 0
+
+    shelf.deliveries.took = slowly  # type: ignore[method-assign]  # time passes between two reports
+    sender.step()
+
+    assert outbox.states() == ["delivered"] * 3
+
+
+def test_explicit_vr_is_preferred(outbox: Outbox, practice: Start):
+    """Where the PACS takes both, the report goes as it is."""
+    pacs = practice()
+    (data,) = outbox.owe()
+
+    outbox.sender(peer(pacs.port)).step()
+
+    assert parse_meta(pacs.path(uid(data)).read_bytes()).transfer_syntax_uid == ExplicitVRLittleEndian
+
+
+def _damage(shelf: Shelf) -> None:
+    """Change one byte of the first report's file."""
+    (first, *_) = shelf.deliveries.claim("look", "pacs", lease_s=1, limit=1)
+    path = Vault(shelf.vault.folder).path(first.path)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    shelf.deliveries.queue.reap(dead_owner="look")

@@ -1,0 +1,24 @@
+"""What serves a bundle must start without the laboratory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+LIGHT = ["oculard_models"] + [
+    f"oculard_models.{name}"
+    for name in (
+        "contract", "manifest", "registry", "runners", "runners.onnx", "preprocess", "quality", "findings", "lab",
+        "export", "data.paint", "data.painted_study", "evaluate.measures", "nets", "train",
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("heavy", ["torch", "oculard", "onnxruntime"])
+def test_importing_light_modules_imports_nothing_heavy(heavy: str):
+    """Neither torch nor the daemon nor a runtime is imported before it is used."""
+    code = f"import sys, {', '.join(LIGHT)}; sys.exit(any(m.split('.')[0] == {heavy!r} for m in sys.modules))"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,147 @@
+"""Real peers for tests: Orthanc and DCMTK's storescp, each in a folder of its own, started and ended by a fixture."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LOOPBACK = "127.0.0.1"
+START_S = 30.0
+SYSTEM_PATH = "/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin"  # a virtual environment has programs of the same name
+
+
+def program(name: str) -> str:
+    """Where a peer's program is; without it the test is skipped, and fails where CI=true."""
+    found = shutil.which(name, path=SYSTEM_PATH)
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"with CI=true every peer must be there: {name} is not installed")
+        pytest.skip(f"{name} is not installed (tests/install-peers installs it)")
+    return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orthanc:
+    """A running Orthanc."""
+
+    ae_title: str
+    port: int
+    http_port: int
+
+    def get(self, path: str) -> Any:
+        """A page of its REST interface."""
+        return json.loads(self.raw(path))
+
+    def raw(self, path: str) -> bytes:
+        """A page as bytes."""
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.http_port}{path}", timeout=START_S) as answer:
+            return bytes(answer.read())
+
+    def put(self, path: str, value: Any) -> None:
+        """Change something."""
+        url = f"http://{LOOPBACK}:{self.http_port}{path}"
+        request = urllib.request.Request(url, json.dumps(value).encode(), method="PUT")
+        urllib.request.urlopen(request, timeout=START_S).close()
+
+    def introduce(self, ae_title: str, port: int) -> None:
+        """Tell it where an AE lives, and that the AE may ask for storage commitment."""
+        modality = {"AET": ae_title, "Host": LOOPBACK, "Port": port, "AllowStorageCommitment": True}
+        self.put(f"/modalities/{ae_title.lower()}", modality)
+
+    def file(self, sop_instance_uid: str) -> bytes | None:
+        """The file of an instance, or None."""
+        for instance in self.get("/instances"):
+            if self.get(f"/instances/{instance}")["MainDicomTags"]["SOPInstanceUID"] == sop_instance_uid:
+                return self.raw(f"/instances/{instance}/file")
+        return None
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """An empty Orthanc."""
+    command, folder = program("Orthanc"), tmp_path / "orthanc"
+    folder.mkdir()
+    peer = Orthanc(ae_title="ORTHANC", port=free_port(), http_port=free_port())
+    settings = {
+        "Name": "test",
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "DicomAet": peer.ae_title,
+        "DicomPort": peer.port,
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowEcho": True,
+        "DicomAlwaysAllowFind": True,
+        "HttpPort": peer.http_port,
+        "RemoteAccessAllowed": False,
+        "Plugins": [],
+        "StableAge": 1,
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
+    with _running([command, str(folder / "orthanc.json")], peer.port, peer.http_port):
+        yield peer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreScp:
+    """A running storescp of DCMTK."""
+
+    ae_title: str
+    port: int
+    folder: Path
+
+
+@pytest.fixture
+def storescp(tmp_path: Path) -> Iterator[StoreScp]:
+    """A storescp that writes what it gets, bit for bit."""
+    command = program("storescp")
+    peer = StoreScp(ae_title="STORESCP", port=free_port(), folder=tmp_path / "storescp")
+    peer.folder.mkdir()
+    arguments = [command, "-v", "-aet", peer.ae_title, "+B", "+xa", "-od", str(peer.folder), str(peer.port)]
+    with _running(arguments, peer.port):
+        yield peer
+
+
+@contextmanager
+def _running(arguments: list[str], *ports: int) -> Iterator[None]:
+    """A program that listens on these ports, until the block ends."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for port in ports:
+            _await_port(process, port)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until somebody listens there; another program tells us in no other way."""
+    ends_at = time.monotonic() + START_S
+    while time.monotonic() < ends_at:
+        assert process.poll() is None, f"the peer ended with {process.returncode}"
+        try:
+            socket.create_connection((LOOPBACK, port), timeout=1).close()
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError("the peer does not listen")

@@ -1,0 +1,210 @@
+"""Custody: what is acknowledged is a file and a row, whatever comes twice or together."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from oculard.store.instances import Received
+from oculard.store.vault import DiskFull, Vault
+from shelf import STUDY, Shelf
+
+
+def test_an_instance_is_on_disk_and_in_the_database(shelf: Shelf) -> None:
+    """After `take` the file lies in the vault under its digest, and the study knows it."""
+    assert shelf.receive("1.1", b"abc") is Received.NEW
+
+    (image,) = shelf.trace.study(shelf.trace.find("1.1")[0])["instances"]
+    assert shelf.vault.path(image["path"]).read_bytes() == b"abc"
+    assert list(shelf.vault.spool.iterdir()) == []
+
+
+def test_the_same_bytes_again_are_nothing_new(shelf: Shelf) -> None:
+    """A device that sends again gets its success and changes nothing."""
+    results = [shelf.receive("1.1", b"abc") for _ in range(3)]
+
+    assert results == [Received.NEW, Received.SAME, Received.SAME]
+    assert len(shelf.study()["instances"]) == 1
+    assert list(shelf.vault.spool.iterdir()) == []
+
+
+def test_the_same_uid_with_other_bytes_is_kept_beside_and_alarms(shelf: Shelf) -> None:
+    """Nothing is overwritten: both are kept, the first is used, a person is told."""
+    shelf.receive("1.1", b"abc")
+
+    assert shelf.receive("1.1", b"other") is Received.DIFFERENT
+    images = shelf.study()["instances"]
+    assert [shelf.vault.path(image["path"]).read_bytes() for image in images] == [b"abc", b"other"]
+    assert [kept.sha256 for kept in shelf.studies.instances(shelf.study()["id"])] == [images[0]["sha256"]]
+    assert [(alarm.name, alarm.subject) for alarm in shelf.alarms.standing()] == [("differing-duplicate", "1.1")]
+
+
+def test_twins_that_arrive_together_are_one(shelf: Shelf) -> None:
+    """Eight associations that bring the same instance at once make one row."""
+    results: list[Received] = []
+    arrivals = [shelf.arrival("1.1", b"abc") for _ in range(8)]
+    threads = [threading.Thread(target=lambda a=a: results.append(shelf.instances.take(a))) for a in arrivals]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(results) == sorted([Received.NEW, *[Received.SAME] * 7])
+    assert len(shelf.study()["instances"]) == 1
+
+
+def test_instances_of_a_study_that_arrive_together_are_all_kept(shelf: Shelf) -> None:
+    """Many associations may fill one new study at once."""
+    arrivals = [shelf.arrival(f"1.{n}", b"abc%d" % n) for n in range(12)]
+    results: list[Received] = []
+    threads = [threading.Thread(target=lambda a=a: results.append(shelf.instances.take(a))) for a in arrivals]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert results == [Received.NEW] * 12
+    assert len(shelf.study()["instances"]) == 12
+
+
+def test_a_study_does_not_settle_under_an_open_association(shelf: Shelf) -> None:
+    """While the association that brought an image is open, more may come; when its process died, the study goes on."""
+    shelf.receive("1.1", association="a1")
+    assert [study.is_receiving for study in shelf.studies.open()] == [True]
+
+    shelf.clock.sleep(100)
+    shelf.instances.beat("a1")
+    shelf.clock.sleep(100)
+    assert [study.is_receiving for study in shelf.studies.open()] == [True]
+
+    shelf.instances.end("a1")
+    (study,) = shelf.studies.open()
+    assert not study.is_receiving
+    assert study.active_at == shelf.clock.now()
+
+    shelf.receive("1.2", association="killed")
+    shelf.clock.sleep(121)
+    assert [study.is_receiving for study in shelf.studies.open()] == [False]
+
+
+def test_an_image_that_arrives_while_settling_wins(shelf: Shelf) -> None:
+    """A study settles only as it was looked at: an arrival in between puts it off."""
+    shelf.receive("1.1")
+    (seen,) = shelf.studies.open()
+    shelf.clock.sleep(1)
+    shelf.receive("1.2")
+
+    assert shelf.studies.settle(seen.id, active_at=seen.active_at, decide=lambda kept: [], actor="t", why="t") is None
+    assert len(shelf.studies.open()) == 1
+
+
+def test_a_late_image_refreshes_a_job_that_nobody_has_touched(shelf: Shelf) -> None:
+    """The plan of a study that opened again replaces the inputs of a waiting job: one report, not two."""
+    shelf.receive("1.1")
+    (job,) = shelf.settle()
+    shelf.receive("1.2")
+
+    assert shelf.settle() == []
+    (claimed,) = shelf.claim()
+    assert claimed.ticket.id == job
+    assert [image.sop_instance_uid for image in claimed.inputs] == ["1.1", "1.2"]
+
+
+def test_a_late_image_amends_a_report_and_waits_for_it(shelf: Shelf) -> None:
+    """While the first job runs, the second is not claimed; then its report names the first."""
+    shelf.receive("1.1")
+    shelf.settle()
+    (first,) = shelf.claim("a")
+    shelf.receive("1.2")
+    (second,) = shelf.settle()
+
+    assert shelf.claim("b") == []
+    report = shelf.finish(first)
+    (amending,) = shelf.claim("b")
+    assert amending.ticket.id == second
+    assert [earlier.sop_instance_uid for earlier in shelf.jobs.history(amending)] == [report.sop_instance_uid]
+
+
+def test_the_same_study_again_orders_nothing(shelf: Shelf) -> None:
+    """Known inputs are never estimated twice."""
+    shelf.receive("1.1", b"abc")
+    shelf.settle()
+    shelf.finish(shelf.claim()[0])
+    shelf.receive("1.1", b"abc")
+    shelf.receive("1.3", b"x")
+    shelf.settle(inputs_digest="d" * 64)
+    shelf.finish(shelf.claim()[0])
+    shelf.receive("1.4", b"y")
+
+    assert shelf.settle(inputs_digest="d" * 64) == []
+
+
+def test_commitment_looks_at_the_files(shelf: Shelf) -> None:
+    """We commit to what is on disk whole, and to nothing else."""
+    shelf.receive("1.1", b"abc")
+    shelf.receive("1.2", b"def")
+    op, other = shelf.study()["instances"][0]["sop_class_uid"], "1.2.840.10008.5.1.4.1.1.7"
+    kept = shelf.vault.path(shelf.study()["instances"][1]["path"])
+    os.truncate(kept, 1)
+
+    assert shelf.instances.holds([(op, "1.1"), (other, "1.1"), (op, "1.2"), (op, "9.9")]) == {
+        (op, "1.1"): "held",
+        (other, "1.1"): "class-conflict",
+        (op, "1.2"): "no-such-instance",
+        (op, "9.9"): "no-such-instance",
+    }
+
+
+def test_every_step_is_synced_before_the_row(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File, rename, folders, and only then the row: the order that a power cut respects."""
+    steps: list[str] = []
+    real_fsync, real_replace = os.fsync, os.replace
+
+    def fsync(handle: int) -> None:
+        target = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        steps.append("sync folder" if target.is_dir() else "sync file")
+        real_fsync(handle)
+
+    def replace(source: Path, target: Path) -> None:
+        steps.append("rename")
+        assert not shelf.trace.find("1.1"), "no row before the file has its place"
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    shelf.receive("1.1", b"abc")
+
+    rename = steps.index("rename")
+    assert "sync file" in steps[:rename]
+    assert steps[rename + 1] == "sync folder"
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_fails_promises_nothing(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """When the disk says no, `take` raises, and there is no row that nothing stands behind."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    arrival = shelf.arrival("1.1")
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(DiskFull):
+        shelf.instances.take(arrival)
+    monkeypatch.undo()
+
+    assert shelf.trace.find("1.1") == []
+    assert shelf.receive("1.1") is Received.NEW
+
+
+def test_the_spool_is_swept_by_age(tmp_path: Path) -> None:
+    """What a dropped association left goes; what is being written stays."""
+    vault = Vault(tmp_path)
+    vault.prepare()
+    old, new = vault.spool / "old", vault.spool / "new"
+    old.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    new.write_bytes(b"x")
+
+    assert vault.sweep_spool(older_than_s=60) == 1
+    assert list(vault.spool.iterdir()) == [new]
+    assert STUDY
