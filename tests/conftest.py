@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import postgres
 import pytest
 import sqlalchemy
 import structlog
+
+import postgres
 from fakes import FakeClock
 from oculard.store.database import Database
 from shelf import Shelf

@@ -57,9 +57,11 @@ class Orthanc:
 
     def put(self, path: str, value: Any) -> None:
         """Change something."""
-        url = f"http://{LOOPBACK}:{self.http_port}{path}"
-        request = urllib.request.Request(url, json.dumps(value).encode(), method="PUT")
-        urllib.request.urlopen(request, timeout=START_S).close()
+        self._request("PUT", path, json.dumps(value).encode())
+
+    def delete(self, path: str) -> None:
+        """Remove something."""
+        self._request("DELETE", path, None)
 
     def introduce(self, ae_title: str, port: int) -> None:
         """Tell it where an AE lives, and that the AE may ask for storage commitment."""
@@ -72,6 +74,10 @@ class Orthanc:
             if self.get(f"/instances/{instance}")["MainDicomTags"]["SOPInstanceUID"] == sop_instance_uid:
                 return self.raw(f"/instances/{instance}/file")
         return None
+
+    def _request(self, method: str, path: str, data: bytes | None) -> None:
+        request = urllib.request.Request(f"http://{LOOPBACK}:{self.http_port}{path}", data, method=method)
+        urllib.request.urlopen(request, timeout=START_S).close()
 
 
 @pytest.fixture
@@ -129,7 +135,7 @@ def _running(arguments: list[str], *ports: int) -> Iterator[None]:
             _await_port(process, port)
         yield
     finally:
-        process.terminate()
+        process.kill()  # it has nothing to keep
         process.wait()
 
 

@@ -36,7 +36,18 @@ def cluster() -> Iterator[str]:
     run = [*become, str(binaries / "initdb"), "-D", str(data), "-U", "oculard", "-A", "trust", "--no-sync"]
     subprocess.run(run, check=True, capture_output=True, cwd=folder)
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    start = [*become, str(binaries / "pg_ctl"), "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start"]
+    start = [
+        *become,
+        str(binaries / "pg_ctl"),
+        "-D",
+        str(data),
+        "-w",
+        "-o",
+        options,
+        "-l",
+        str(folder / "log"),
+        "start",
+    ]
     subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder)
     try:
         yield f"postgresql+psycopg://oculard@127.0.0.1:{port}/postgres"

@@ -1,4 +1,4 @@
-"""The whole store on one shelf, with short words to fill it: `shelf.receive(...)`, `shelf.settle()`, `shelf.finish(...)`."""
+"""The whole store on one shelf, with short words to fill it: `shelf.receive(...)`, `shelf.settle()`, ..."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ class Shelf:
 
         new: list[int] = []
         for study in self.studies.open():
-            new += self.studies.settle(study.id, active_at=study.active_at, decide=decide, actor="test", why="test") or []
+            new += (
+                self.studies.settle(study.id, active_at=study.active_at, decide=decide, actor="test", why="test") or []
+            )
         return new
 
     def claim(self, owner: str = "worker", limit: int = 1, lease_s: float = 60.0, attempts_max: int = 3) -> list[Job]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from oculard import __version__, log
 from oculard.clock import SystemClock
@@ -115,7 +116,7 @@ def run_intake(app: App, name: str) -> None:
     app.vault.sweep_spool(older_than_s=app.settings.intake.dimse_s + app.settings.intake.network_s)
     role = IntakeRole(
         app.settings,
-        instances=app.instances,
+        instances=Instances(app.database, app.vault, app.clock, owner=name),
         vault=app.vault,
         callers=app.callers,
         answers=app.answers,
@@ -136,10 +137,10 @@ def run_worker(app: App, name: str) -> None:
     bundles, refusals = find(settings.bundles)
     for refusal in refusals:
         logger.error("bundle refused", bundle=refusal.folder.name, reason="bundle-refused", why=refusal.reason)
-    families(bundles, settings.estimators)
     estimators = Estimators(bundles, providers=settings.providers, threads=settings.threads)
     for why in estimators.choice.why:
         logger.info("provider", why=why)
+    estimators.load(family.estimator for family in families(bundles, settings.estimators).values())
     worker = Worker(
         owner=name,
         settings=settings,
@@ -149,6 +150,7 @@ def run_worker(app: App, name: str) -> None:
         estimators=estimators,
         device=app.device,
         peers=[peer.name for peer in app.settings.peers],
+        zone=ZoneInfo(app.settings.site.time_zone),
         clock=app.clock,
     )
     _loop(app, "worker", name, worker.step, says=lambda: {"providers": list(estimators.choice.providers)})
@@ -221,7 +223,23 @@ def role_name(role: str) -> str:
     return f"{role}@{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
-def _loop(app: App, role: str, name: str, step: Callable[[], bool], *, says: Callable[[], dict[str, Any]] = dict) -> None:
+def is_dead(name: str) -> bool:
+    """Whether a name belongs to a process of this machine that is gone; of another machine's nothing is known."""
+    _, host, pid, *_ = (*name.replace("@", ":").split(":"), "", "", "")
+    if host != socket.gethostname()[:40] or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False  # it lives, under another user
+    return False
+
+
+def _loop(
+    app: App, role: str, name: str, step: Callable[[], bool], *, says: Callable[[], dict[str, Any]] = dict
+) -> None:
     """The shell of every role: step while there is work, rest when there is none, and tell `status` that we live."""
     pulse = threading.Thread(target=_pulse, args=(app, role, name, says), name="pulse", daemon=True)
     pulse.start()

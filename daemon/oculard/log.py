@@ -15,7 +15,7 @@ from collections.abc import MutableMapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -24,25 +24,84 @@ TEXT_MAX = 200
 
 # Every field that may be printed. None of them holds what a device or a person wrote about a patient.
 ALLOWED = frozenset(
-    """
-    event level timestamp role pid room library
-    study_id instance_id job delivery report answer caller event_id
-    study_instance_uid series_instance_uid sop_instance_uid sop_class_uid transfer_syntax_uid transaction_uid
-    calling_ae called_ae address host port peer sender association
-    state reason hint outcome eye family estimator bundle version weights_sha256 providers why
-    attempts count size_bytes took_s latency_s delay_s free_gib images status error error_at exit_code
-    revision folder config url path setting window jobs deliveries instances signal name owner
-    """.split()
+    {
+        "address",
+        "answer",
+        "association",
+        "attempts",
+        "bundle",
+        "called_ae",
+        "caller",
+        "calling_ae",
+        "config",
+        "count",
+        "delay_s",
+        "deliveries",
+        "delivery",
+        "error",
+        "error_at",
+        "estimator",
+        "event",
+        "event_id",
+        "exit_code",
+        "eye",
+        "family",
+        "folder",
+        "free_gib",
+        "hint",
+        "host",
+        "images",
+        "instance_id",
+        "instances",
+        "job",
+        "jobs",
+        "latency_s",
+        "level",
+        "library",
+        "name",
+        "outcome",
+        "owner",
+        "path",
+        "peer",
+        "pid",
+        "port",
+        "providers",
+        "reason",
+        "report",
+        "revision",
+        "role",
+        "room",
+        "sender",
+        "series_instance_uid",
+        "setting",
+        "signal",
+        "size_bytes",
+        "sop_class_uid",
+        "sop_instance_uid",
+        "state",
+        "status",
+        "study_id",
+        "study_instance_uid",
+        "timestamp",
+        "took_s",
+        "transaction_uid",
+        "transfer_syntax_uid",
+        "url",
+        "version",
+        "weights_sha256",
+        "why",
+        "window",
+    }
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def configure(*, level: str, form: str, role: str) -> None:
+def configure(*, level: str, form: str, role: str, to: TextIO = sys.stderr) -> None:
     """Send every event of this process to stderr through the allow-list; take over the libraries' loggers."""
     renderer: Any = (
         structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False)
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(colors=to.isatty())
     )
     structlog.configure(
         processors=[
@@ -55,7 +114,7 @@ def configure(*, level: str, form: str, role: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(to),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
@@ -120,7 +179,9 @@ class _Libraries(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         at = f"{Path(record.pathname).name}:{record.lineno}"
-        get("library").log(record.levelno, "library message", library=record.name, error_at=[at], exc_info=record.exc_info)
+        get("library").log(
+            record.levelno, "library message", library=record.name, error_at=[at], exc_info=record.exc_info
+        )
 
 
 def _last_words(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:

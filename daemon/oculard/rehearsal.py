@@ -161,11 +161,15 @@ def _port(app: App) -> int | None:
 
 def _send(sources: Sequence[Path], port: int, result: Rehearsal) -> None:
     target = Target(name="oculard", host="127.0.0.1", port=port, called_ae="OCULARD", calling_ae="TOPCON")
-    result.faults += [f"{one.path.name} was not taken: {one.reason}" for one in send_files(target, sources) if not one.is_taken]
+    result.faults += [
+        f"{one.path.name} was not taken: {one.reason}" for one in send_files(target, sources) if not one.is_taken
+    ]
 
 
 def _reports(app: App) -> list[dict[str, Any]]:
-    studies = {study for row in app.trace.jobs(state=None, limit=100) for study in app.trace.find(row["study_instance_uid"])}
+    studies = {
+        study for row in app.trace.jobs(state=None, limit=100) for study in app.trace.find(row["study_instance_uid"])
+    }
     return [report for study in sorted(studies) for report in app.trace.study(study)["reports"]]
 
 
@@ -191,7 +195,7 @@ def _look(app: App, pacs: PracticePacs, sources: Sequence[Path], person: Person,
 
 def _faults(report: ReadReport, received: Dataset, source: Dataset) -> Iterator[str]:
     for tag in SAME_BYTES:
-        if received.get_item(tag).value != source.get_item(tag).value:  # type: ignore[union-attr]  # both stand in the file
+        if received.get_item(tag).value != source.get_item(tag).value:
             yield f"eye {report.eye}: attribute {tag:08X} is not the source's"
     if not report.model.demonstration:
         yield f"eye {report.eye}: the report does not say that its weights are for demonstration"

@@ -1,4 +1,4 @@
-"""The settings tree: every key with its default, its bounds and one sentence; foreign text becomes typed values here."""
+"""The settings tree: every key with its default, its bounds and one sentence. Foreign text becomes typed values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from oculard.errors import Misconfigured
 
@@ -19,7 +19,9 @@ ENV_PREFIX = "OCULARD_"
 ENV_CONFIG = "OCULARD_CONFIG"  # the one variable that is not a setting: where the file is
 DEFAULT_FILE = Path("/etc/oculard/oculard.toml")
 
-AeTitle = Annotated[str, Field(pattern=r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$")]  # PS3.5 6.2, VR AE
+AeTitle = Annotated[
+    str, Field(pattern=r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$")
+]  # PS3.5 6.2, VR AE
 Port = Annotated[int, Field(ge=0, le=65535)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=32)]
 Clocktime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
@@ -37,6 +39,18 @@ class Site(Section):
 
     organisation: str = Field("Eye clinic", max_length=64, pattern=r"^[\x20-\x7e]+$", description="Institution, ASCII.")
     station: str = Field("oculard", max_length=16, pattern=r"^[\x21-\x7e]+$", description="Station name, ASCII.")
+    time_zone: str = Field(
+        "Asia/Tokyo", description="IANA name; for the night and for reports on images without an offset."
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"`{name}` is not an IANA time zone") from None
+        return name
 
 
 class Store(Section):
@@ -44,7 +58,8 @@ class Store(Section):
 
     folder: Path = Field(Path("/var/lib/oculard"), description="Holds spool, vault, reports and the SQLite database.")
     database_url: str = Field(
-        "", description='SQLAlchemy URL without a password; "" means SQLite in the folder. PostgreSQL: postgresql+psycopg://user@host/name'
+        "",
+        description='SQLAlchemy URL without a password; "" means SQLite in the folder. PostgreSQL: postgresql+psycopg://user@host/name',
     )
     database_password: SecretStr = Field(SecretStr(""), description="Only from OCULARD_STORE__DATABASE_PASSWORD.")
     database_password_file: Path | None = Field(None, description="A file that holds the database's password.")
@@ -67,10 +82,12 @@ class Intake(Section):
     port: Port = Field(11112, description="TCP port to listen on; 0 picks a free one (tests).")
     associations_max: int = Field(25, ge=1, le=500, description="Associations at once.")
     connections_max: int = Field(200, ge=1, le=5000, description="TCP connections that may wait to say who they are.")
-    pdu_bytes_max: int = Field(131072, ge=4096, le=1 << 20, description="Largest P-DATA we accept.")
-    first_bytes_s: float = Field(5.0, gt=0, description="A connection that has not begun an association by then is closed.")
-    acse_s: float = Field(10.0, gt=0, description="Time for negotiation and release.")
-    dimse_s: float = Field(60.0, gt=0, description="Time for one DIMSE message to complete.")
+    pdu_bytes_max: int = Field(131072, ge=4096, le=1 << 20, description="Largest P-DATA that we ask for.")
+    first_bytes_s: float = Field(
+        5.0, gt=0, description="A connection that has not begun an association by then is closed."
+    )
+    acse_s: float = Field(10.0, gt=0, description="Time to connect, to negotiate and to release.")
+    dimse_s: float = Field(60.0, gt=0, description="Time for a device to answer a message of ours.")
     network_s: float = Field(60.0, gt=0, description="An association that is silent this long is aborted.")
 
 
@@ -88,8 +105,12 @@ class Sender(Section):
 
     name: Slug = Field(description="What this sender is called here and in [[plan]].")
     ae_title: AeTitle = Field(description="Its AE title.")
-    addresses: list[str] = Field([], description='Addresses or networks it may come from; [] means any: ["10.1.2.0/24"].')
-    expects: Expect = Field(Expect.NOTHING, description="fundus-pair | oct-2 | oct-9: settles at once when it has come.")
+    addresses: list[str] = Field(
+        [], description='Addresses or networks it may come from; [] means any: ["10.1.2.0/24"].'
+    )
+    expects: Expect = Field(
+        Expect.NOTHING, description="fundus-pair | oct-2 | oct-9: settles at once when it has come."
+    )
     commitment_host: str = Field("", description="Where storage commitment answers go; '' means where it called from.")
     commitment_port: Port = Field(0, description="Its port for storage commitment answers; 0 means it never asks.")
 
@@ -109,7 +130,9 @@ class Peer(Section):
     host: str = Field(description="Host name or address.")
     port: Port = Field(description="Its DICOM port.")
     commitment: bool = Field(False, description="Ask for storage commitment before a report counts as delivered.")
-    commitment_silence_h: float = Field(4.0, gt=0, description="No answer after so many hours: send again; third time alarms.")
+    commitment_silence_h: float = Field(
+        4.0, gt=0, description="No answer after so many hours: send again; third time alarms."
+    )
     addresses: list[str] = Field([], description="Where its commitment answers may come from; [] means any address.")
 
 
@@ -142,23 +165,14 @@ class Night(Section):
 
     start: Clocktime = Field("20:00", description="Local time.")
     end: Clocktime = Field("06:00", description="Local time; may be on the next day.")
-    time_zone: str = Field("Asia/Tokyo", description="IANA name.")
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"`{name}` is not an IANA time zone") from None
-        return name
 
 
 class Worker(Section):
     """The process that runs estimators."""
 
     providers: list[Literal["cpu", "cuda", "tensorrt", "openvino"]] = Field(
-        ["cpu"], description="Where networks run, best first; what onnxruntime does not offer is said in log and doctor."
+        ["cpu"],
+        description="Where networks run, best first; what onnxruntime does not offer is said in log and doctor.",
     )
     threads: int = Field(0, ge=0, description="Threads of the CPU provider; 0 means one a core.")
     batch: int = Field(8, ge=1, le=256, description="Images that are estimated together at most.")
@@ -167,7 +181,9 @@ class Worker(Section):
     attempts_max: int = Field(3, ge=1, le=20, description="After so many the job fails, and a report says so.")
     images_pixels_max: int = Field(200_000_000, ge=1, description="A larger image is not decoded.")
     bundles: list[Path] = Field([], description="Folders of further bundles, beside those that come with oculard.")
-    estimators: dict[Slug, str] = Field({"systemic": "systemic-demo"}, description="The bundle that serves each family.")
+    estimators: dict[Slug, str] = Field(
+        {"systemic": "systemic-demo"}, description="The bundle that serves each family."
+    )
 
 
 class Delivery(Section):
@@ -175,9 +191,17 @@ class Delivery(Section):
 
     lease_s: float = Field(120.0, ge=5, description="A report whose sender is silent this long goes back.")
     batch: int = Field(50, ge=1, le=1000, description="Reports on one association at most.")
-    backoff_s_max: float = Field(900.0, ge=1, description="Longest wait between attempts; a busy PACS is retried for ever.")
+    backoff_s_max: float = Field(
+        900.0, ge=1, description="Longest wait between attempts; a busy PACS is retried for ever."
+    )
     connect_s: float = Field(10.0, gt=0, description="Time to connect and to associate.")
     answer_s: float = Field(60.0, gt=0, description="Time for the peer to answer one C-STORE.")
+
+    @model_validator(mode="after")
+    def _lease_outlives_an_answer(self) -> Self:
+        if self.lease_s < 1.5 * (self.connect_s + self.answer_s):
+            raise ValueError("lease_s must be 1.5 times connect_s + answer_s or more: a slow answer is no dead sender")
+        return self
 
 
 class Web(Section):
@@ -198,7 +222,11 @@ class Settings(BaseSettings):
     """Everything that may be configured."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__", nested_model_default_partial_update=True
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
     )
 
     site: Site = Site()
@@ -216,10 +244,16 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  its signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  its signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file, which arrives as init values; nothing else is looked at."""
-        return EnvSettingsSource(settings_cls), init_settings
+        del settings_cls
+        return env_settings, init_settings
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -259,7 +293,9 @@ def load(path: Path | None) -> Settings:
     values = _read_file(path)
     _refuse_unknown_variables()
     if values.get("store", {}).get("database_password"):
-        raise Misconfigured("database_password stands in the file", hint="use database_password_file or the environment")
+        raise Misconfigured(
+            "database_password stands in the file", hint="use database_password_file or the environment"
+        )
     try:
         return Settings(**values)
     except ValidationError as why:

@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from oculard import log
-from oculard.app import IDLE_S, ROLES, App, role_name
+from oculard.app import IDLE_S, ROLES, App, is_dead, role_name
 from oculard.errors import Misconfigured, Transient
 from oculard.job import backoff_s
 
 EXIT_MISUSE = 2
 RESTART_S_MAX = 30.0
-STEADY_S = 60.0  # a child that lived so long starts with a short pause again
+STEADY_S = 10.0  # a child that lived so long starts with a short pause again
 END_S = 30.0  # how long a child may take to end cleanly
 logger = log.get("run")
 
@@ -42,13 +42,14 @@ class Supervisor:
         self._children: list[Child] = []
 
     def run(self) -> None:
-        """Supervise until SIGTERM or SIGINT. Raises Misconfigured when a child says that it was misconfigured."""
+        """Supervise until SIGTERM or SIGINT. Raises Misconfigured when a child says that it is."""
         app = self._app
         log.configure(level=app.settings.log.level, form=app.settings.log.form, role="run")
         app.database.check()
         app.vault.prepare()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: app.clock.stop())
+        self._bury_predecessors()
         try:
             for role in ROLES:
                 self._children.append(self._start(role, failures=0))
@@ -57,6 +58,19 @@ class Supervisor:
                     app.clock.sleep(IDLE_S)
         finally:
             self._end()
+
+    def _bury_predecessors(self) -> None:
+        """Give back what an earlier daemon of this machine held when it was killed, before its leases end."""
+        held = [queue.holders() for queue in self._app.queues]
+        for owner in self._app.instances.owners().union(*held):
+            if is_dead(owner):
+                logger.warning("leases of a dead process given back", name=owner, reason="role-died")
+                self._give_back(owner)
+
+    def _give_back(self, owner: str) -> None:
+        for queue in self._app.queues:
+            queue.reap(dead_owner=owner)
+        self._app.instances.bury(owner)
 
     def _step(self) -> bool:
         """Look after at most one child; say whether one needed it."""
@@ -90,8 +104,7 @@ class Supervisor:
         child.restart_at = now + timedelta(seconds=delay_s)
         logger.error("role died", role=child.role, exit_code=code, delay_s=delay_s, reason="role-died")
         try:
-            for queue in self._app.queues:
-                queue.reap(dead_owner=child.name)
+            self._give_back(child.name)
         except Transient as why:
             logger.warning("leases not given back", reason=why.reason)  # they end by themselves
 

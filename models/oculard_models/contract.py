@@ -21,7 +21,7 @@ class Qualifier(StrEnum):
     INDETERMINATE = "indeterminate"
 
 
-class EstimateFailed(Exception):  # noqa: N818  # named for what happened, like every error here
+class EstimateFailed(Exception):
     """A loaded estimator could not run on a batch: out of memory, a driver, a network that breaks its own shape."""
 
 

@@ -13,7 +13,7 @@ SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 HEX_SHA256 = r"^[0-9a-f]{64}$"
 
 
-class BundleRefused(Exception):  # noqa: N818  # named for what happened, like every error here
+class BundleRefused(Exception):
     """A bundle is incomplete, altered or wrong; it must not be used. The message says which part of it."""
 
 
@@ -134,6 +134,8 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise BundleRefused(f"bundle `{folder.name}` has no manifest.toml") from None
+    except OSError as why:
+        raise BundleRefused(f"bundle `{folder.name}`: manifest.toml cannot be read: {why.strerror}") from why
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as why:
         raise BundleRefused(f"bundle `{folder.name}`: manifest.toml is not TOML: {why}") from why
     except ValidationError as why:

@@ -134,7 +134,7 @@ def _whole(pixels: Pixels) -> tuple[Pixels, Box]:
 
 
 def _square(pixels: Pixels) -> tuple[Pixels, Box]:
-    """Cut out the field: whole pixels around its bounding square, black where the frame ends, and the square in them."""
+    """Cut out the field: the pixels around its bounding square, black where the frame ends, and that square in them."""
     height, width = pixels.shape[:2]
     field = find_field(pixels)
     (x, y), radius = (field.centre, field.radius) if field else ((width / 2, height / 2), max(height, width) / 2)

@@ -106,11 +106,15 @@ def _must_be_new(bundle: Bundle, known: dict[str, Bundle]) -> None:
 def _part(folder: Path, name: str, max_bytes: int) -> Path:
     """Return the path of a bundle's file: a plain file of a sane size that lies in the folder itself."""
     path = folder / name
-    if path.resolve().parent != folder.resolve() or path.is_symlink():
+    try:
+        inside = path.resolve().parent == folder.resolve()  # a link is followed before it is judged
+        size = path.stat().st_size if path.is_file() else None
+    except (OSError, RuntimeError) as why:  # no permission; links in a circle
+        raise BundleRefused(f"bundle `{folder.name}`: {name} cannot be read: {why}") from why
+    if not inside:
         raise BundleRefused(f"bundle `{folder.name}`: {name} lies outside the bundle's folder")
-    if not path.is_file():
+    if size is None:
         raise BundleRefused(f"bundle `{folder.name}` has no {name}")
-    size = path.stat().st_size
     if size > max_bytes:
         raise BundleRefused(f"bundle `{folder.name}`: {name} has {size} bytes, {max_bytes} are allowed")
     return path

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from outbox import Outbox
-from peers import orthanc, storescp  # noqa: F401  fixtures
-from shelf import Shelf
 
 from oculard.delivery.practice_pacs import Manners, PracticePacs
+from oculard.intake.role import IntakeRole
+from oculard.settings import Peer, Settings
 from oculard.store.database import Database
+from peers import orthanc, storescp  # noqa: F401  fixtures
+from shelf import Shelf
 
 
 @pytest.fixture
@@ -36,10 +38,29 @@ def practice(tmp_path: Path) -> Iterator[Callable[..., PracticePacs]]:
     """Starts practice PACS with the given manners."""
     with ExitStack() as stack:
 
-        def start(*, port: int = 0, ae_title: str = "PRACTICE", folder: str = "practice", **manners: Any) -> PracticePacs:
-            pacs = PracticePacs(
-                folder=tmp_path / folder, port=port, ae_title=ae_title, manners=Manners(**manners)
+        def start(*, port: int = 0, ae_title: str = "PRACTICE", **manners: Any) -> PracticePacs:
+            kept = tmp_path / "practice"
+            return stack.enter_context(
+                PracticePacs(folder=kept, port=port, ae_title=ae_title, manners=Manners(**manners))
             )
-            return stack.enter_context(pacs)
 
         yield start
+
+
+@pytest.fixture
+def listen(shelf: Shelf) -> Callable[..., IntakeRole]:
+    """Makes an intake that takes the storage commitment answers of these peers; use it as a context."""
+
+    def make(*peers: Peer) -> IntakeRole:
+        return IntakeRole(
+            Settings(peers=list(peers), intake={"host": "127.0.0.1", "port": 0}, store={"folder": shelf.vault.folder}),
+            instances=shelf.instances,
+            vault=shelf.vault,
+            callers=shelf.callers,
+            answers=shelf.answers,
+            deliveries=shelf.deliveries,
+            clock=shelf.clock,
+            owner="intake",
+        )
+
+    return make

@@ -8,18 +8,18 @@ from io import BytesIO
 from typing import Any
 
 from pydicom import dcmread
+from sqlalchemy import select
 
 from oculard.delivery.part10 import parse_meta
 from oculard.delivery.sender import Sender
 from oculard.job import JobEvent
 from oculard.report import raw
 from oculard.report.build import build_report
-from oculard.settings import Delivery, Intake, Peer, Settings
+from oculard.settings import Delivery, Peer, Settings
 from oculard.store import tables
 from oculard.store.jobs import NewReport
 from report.report_samples import part10, photograph, request, source
 from shelf import Shelf
-from sqlalchemy import select
 
 JAPANESE = {
     "SpecificCharacterSet": rb"\ISO 2022 IR 87",
@@ -58,24 +58,31 @@ class Outbox:
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
-        self.settings = Settings()
         self._made = 0
 
     def owe(self, count: int = 1, *, peers: Sequence[str] = ("pacs",), data: bytes | None = None) -> list[bytes]:
         """So many reports are owed to the peers; gives their files."""
         return [self._owe(renamed(data or japanese_report(), self._made), peers) for _ in range(count)]
 
-    def sender(self, *peers: Peer, ae_title: str = "OCULARD", owner: str = "sender", **delivery: Any) -> Sender:
+    def sender(self, *peers: Peer, owner: str = "sender", commitment_wait_s: float = 20.0, **delivery: Any) -> Sender:
         """A sender for these peers, with some settings of delivery."""
         values: dict[str, Any] = {"connect_s": 2.0, "answer_s": 20.0} | delivery
-        self.settings = Settings(peers=list(peers), delivery=Delivery(**values), intake=Intake(ae_title=ae_title))
-        shelf = self.shelf
-        return Sender(self.settings, shelf.deliveries, shelf.vault, shelf.alarms, shelf.clock, owner=owner)
+        shelf, settings = self.shelf, Settings(peers=list(peers), delivery=Delivery(**values))
+        return Sender(
+            settings,
+            shelf.deliveries,
+            shelf.vault,
+            shelf.alarms,
+            shelf.clock,
+            owner=owner,
+            commitment_wait_s=commitment_wait_s,
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """Every delivery, oldest first."""
         with self.shelf.database.read() as connection:
-            return [dict(row._mapping) for row in connection.execute(select(tables.delivery).order_by(tables.delivery.c.id))]
+            rows = connection.execute(select(tables.delivery).order_by(tables.delivery.c.id)).all()
+        return [dict(row._mapping) for row in rows]
 
     def states(self) -> list[str]:
         """The state of every delivery, oldest first."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from outbox import japanese_report
-from peers import StoreScp, free_port
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -15,12 +14,13 @@ from pydicom.uid import (
     OphthalmicPhotography8BitImageStorage,
     UID_dictionary,
 )
-from report.report_samples import part10, photograph
 
 from oculard.delivery.files import send_files
 from oculard.delivery.part10 import parse_meta
 from oculard.delivery.practice_pacs import PracticePacs
 from oculard.delivery.scu import Target
+from peers import StoreScp, free_port
+from report.report_samples import part10, photograph
 
 Start = Callable[..., PracticePacs]
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import pytest
 from outbox import Outbox, peer, value
-from peers import free_port
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
@@ -16,12 +15,13 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from shelf import Shelf
 
 from oculard.delivery.part10 import parse_meta
 from oculard.delivery.practice_pacs import Manners, PracticePacs
 from oculard.report.variant import as_variant
 from oculard.store.vault import Vault
+from peers import free_port
+from shelf import Shelf
 
 Start = Callable[..., PracticePacs]
 
@@ -196,6 +196,7 @@ def test_a_caller_that_the_pacs_does_not_know_is_parked(outbox: Outbox, practice
 
     assert outbox.states() == ["delivered"]
     assert pacs.uids() == {uid(data)}
+    assert outbox.alarms() == set()
 
 
 def test_a_wrong_called_ae_title_is_parked(outbox: Outbox, practice: Start):
@@ -237,7 +238,8 @@ def test_a_pacs_that_is_busy_for_everything_rests(outbox: Outbox, practice: Star
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"), [(0xA900, "pacs-class-mismatch"), (0xC123, "pacs-cannot-understand"), (0x0124, "pacs-not-authorised")]
+    ("status", "reason"),
+    [(0xA900, "pacs-class-mismatch"), (0xC123, "pacs-cannot-understand"), (0x0124, "pacs-not-authorised")],
 )
 def test_a_report_that_the_pacs_will_not_have_is_parked(outbox: Outbox, practice: Start, status: int, reason: str):
     """A permanent status concerns one report: it is parked, the others arrive."""
@@ -336,7 +338,8 @@ def test_a_damaged_report_is_never_sent(outbox: Outbox, practice: Start):
 
     outbox.sender(peer(pacs.port)).step()
 
-    assert [(row["state"], row["reason"]) for row in outbox.rows()] == [("parked", "report-damaged"), ("delivered", None)]
+    assert outbox.states() == ["parked", "delivered"]
+    assert outbox.rows()[0]["reason"] == "report-damaged"
     assert {name for name, _ in outbox.alarms()} == {"delivery-parked", "report-damaged"}
     assert len(pacs.received) == 1
 

@@ -98,18 +98,30 @@ def test_altered_weights_are_refused(tmp_path: Path):
     assert "model.onnx has the digest" in refusal_of(folder)
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.5, 0.999])
-def test_truncated_weights_are_refused(kept: float, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [(0.0, "cannot load model.onnx"), (0.5, "model.onnx is not ONNX"), (0.999, "model.onnx is not ONNX")],
+)
+def test_truncated_weights_are_refused(kept: float, said: str, tmp_path: Path):
     """A part of a file is refused, even with the right digest of the part."""
     folder = shipped_copy(tmp_path)
     content = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(content[: int(kept * len(content))])
     renew_digest(folder)
 
-    assert "model.onnx" in refusal_of(folder)
+    assert said in refusal_of(folder)
 
 
-@pytest.mark.parametrize("content", [b"<html>not found</html>", b"\xff" * 64, b"\0\0\0\0ORTM" + b"\0" * 64])
+def test_weights_that_are_also_something_else_are_refused(tmp_path: Path):
+    """A protobuf message that onnxruntime would read as a file of its own format is not let through to it."""
+    folder = shipped_copy(tmp_path)
+    (folder / "model.onnx").write_bytes(b"\x0a\x46\0\0ORTM" + b"\0" * 64)
+    renew_digest(folder)
+
+    assert "model.onnx is not ONNX: it is in onnxruntime's own format" in refusal_of(folder)
+
+
+@pytest.mark.parametrize("content", [b"<html>not found</html>", b"\xff" * 64, b"\x0b" * 64])
 def test_weights_that_are_no_onnx_are_refused(content: bytes, tmp_path: Path):
     """Any other file with the name of weights is refused."""
     folder = shipped_copy(tmp_path)

@@ -17,10 +17,11 @@ PEOPLE = sample_people(2000, seed=11)
 AVERAGE = Person(age=55.0, sex="F", sbp=125.0, dbp=76.0, glucose=99.0, waist=83.5, bmi=23.2)
 
 
-def brightest_x(pixels: npt.NDArray[np.uint8]) -> float:
-    """Return where the optic disc is, 0 at the left edge to 1 at the right one."""
-    small = np.asarray(Image.fromarray(pixels).convert("L").reduce(8), dtype=float)
-    return float(small.max(axis=0).argmax() / small.shape[1])
+def disc_x(pixels: npt.NDArray[np.uint8]) -> float:
+    """Return where the optic disc is, 0 at the left edge to 1 at the right one: the palest spot of the field."""
+    red, green, _ = np.moveaxis(np.asarray(Image.fromarray(pixels).reduce(8), dtype=float), 2, 0)
+    pale = np.where(red > 60, green / (red + 1), 0.0)
+    return float(pale.max(axis=0).argmax() / pale.shape[1])
 
 
 def test_same_call_gives_the_same_bytes():
@@ -41,14 +42,14 @@ def test_other_size_is_the_same_eye():
     large = Image.fromarray(paint(AVERAGE, "R", 5, 800)).resize((200, 200), Image.Resampling.BOX)
     small = paint(AVERAGE, "R", 5, 200)
 
-    assert np.abs(np.asarray(large, dtype=float) - small).mean() < 6.0
+    assert np.abs(np.asarray(large, dtype=float) - small).mean() < 3.0
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(30))
 def test_disc_lies_on_the_nasal_side(seed: int):
     """In a right eye the disc is on the right of the picture, in a left eye on the left."""
-    assert 0.7 < brightest_x(paint(PEOPLE[seed], "R", seed, 256)) < 0.9
-    assert 0.1 < brightest_x(paint(PEOPLE[seed], "L", seed, 256)) < 0.3
+    assert 0.7 < disc_x(paint(PEOPLE[seed], "R", seed, 200)) < 0.9
+    assert 0.1 < disc_x(paint(PEOPLE[seed], "L", seed, 200)) < 0.3
 
 
 def test_field_is_a_circle_on_black():

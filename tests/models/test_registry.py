@@ -85,9 +85,18 @@ def test_empty_card_is_refused(tmp_path: Path):
     assert "card.md is empty" in refusal_of(folder)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"name = ", b"[" * 100_000, b"\0" * (TEXT_MAX_BYTES + 1)])
+@pytest.mark.parametrize("part", ["manifest.toml", "card.md"])
+def test_text_that_is_far_too_long_is_refused_unread(part: str, tmp_path: Path):
+    """Nobody writes a card of a megabyte."""
+    folder = shipped_copy(tmp_path)
+    (folder / part).write_bytes(b"#" * (TEXT_MAX_BYTES + 1))
+
+    assert refusal_of(folder) == f"bundle `copy`: {part} has 1048577 bytes, 1048576 are allowed"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"name = ", b"[" * 100_000, b"a = " + b"[" * 100_000])
 def test_unreadable_manifest_is_refused(content: bytes, tmp_path: Path):
-    """No bytes, no syntax, no nesting and no size get past the reader as anything but a refusal."""
+    """No bytes, no syntax and no nesting get past the reader as anything but a refusal."""
     folder = shipped_copy(tmp_path)
     (folder / "manifest.toml").write_bytes(content)
 
@@ -125,6 +134,26 @@ def test_link_out_of_the_folder_is_refused(tmp_path: Path):
     (folder / "model.onnx").symlink_to(tmp_path / "elsewhere.onnx")
 
     assert "model.onnx lies outside the bundle's folder" in refusal_of(folder)
+
+
+@pytest.mark.parametrize("part", ["manifest.toml", "card.md", "model.onnx", "golden.png"])
+def test_links_in_a_circle_are_refused(part: str, tmp_path: Path):
+    """A file that only points at itself stops its bundle, not the search."""
+    folder = shipped_copy(tmp_path)
+    (folder / part).unlink()
+    (folder / part).symlink_to(part)
+
+    assert part in refusal_of(folder)
+
+
+@pytest.mark.parametrize("part", ["manifest.toml", "card.md", "model.onnx", "golden.png"])
+def test_folder_in_place_of_a_file_is_refused(part: str, tmp_path: Path):
+    """A folder that is called like a file is not one."""
+    folder = shipped_copy(tmp_path)
+    (folder / part).unlink()
+    (folder / part).mkdir()
+
+    assert refusal_of(folder) == f"bundle `copy` has no {part}"
 
 
 def test_weights_that_change_after_reading_are_refused_when_loaded(tmp_path: Path):

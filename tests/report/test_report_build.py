@@ -268,3 +268,10 @@ def _walk(ds: Dataset) -> list[Dataset]:
     for item in ds.get("ContentSequence", []):
         found += [item, *_walk(item)]
     return found
+
+
+def test_reading_and_variants_need_no_highdicom() -> None:
+    """Whoever only reads, shows or forwards reports does not pay for loading highdicom."""
+    code = "import oculard.report.page, oculard.report.variant, sys; sys.exit('highdicom' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -67,6 +67,10 @@ WRONG: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     ),
     "unknown class": (lambda: {"findings": (*VALUES[:-1], replace(VALUES[-1], choice="X"))}, "not a choice"),
     "class of a number": (lambda: {"findings": (replace(VALUES[0], choice="M"), *VALUES[1:])}, "has no choice"),
+    "choices that have no code": (
+        lambda: {"outputs": (*OUTPUTS[:-1], OUTPUTS[-1].model_copy(update={"choices": ("M", "X")}))},
+        "not those of `EST-SEX`",
+    ),
     "naive time": (lambda: {"created_at": datetime(2026, 11, 20)}, "time zone"),  # noqa: DTZ001  that is the test
     "created before started": (lambda: {"created_at": CREATED - timedelta(days=1)}, "before its analysis"),
     "amends as the first": (lambda: {"predecessor": PREDECESSOR}, "amends nothing"),

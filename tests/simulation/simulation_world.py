@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from fakes import FakeClock
 from oculard.imaging.facts import Eye, Facts
 from oculard.job import DELIVERY, JOB, DeliveryEvent, JobEvent, backoff_s
@@ -28,7 +30,6 @@ from oculard.upkeep.clockwork import Chores
 from oculard.upkeep.settling import Settling
 from oculard_models.contract import Finding
 from shelf import OP_8_BIT, SR_3D, Shelf
-from sqlalchemy import Connection
 
 LEASE_S, ATTEMPTS_MAX = 60.0, 3
 FAMILIES = {"systemic": Family(name="systemic", estimator="painted@1.0.0", input_kind="fundus")}

@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from simulation_world import Crash, World, paths_are_whole
+from sqlalchemy import select
+
 from oculard.job import JOB, JobState
 from oculard.store import tables
 from oculard.store.jobs import Job, NewReport
 from oculard.store.queue import Queue
-from simulation_world import Crash, World, paths_are_whole
-from sqlalchemy import select
 
 TICKS, CALM_TICKS = 150, 200
 
@@ -70,7 +71,10 @@ def calm(world: World) -> None:
 
 def _all_ended(world: World) -> bool:
     counts = world.shelf.trace.counts()
-    return set(counts["job"]) <= {"reported", "rejected", "failed"} and set(counts["delivery"]) <= {"delivered", "parked"}
+    return set(counts["job"]) <= {"reported", "rejected", "failed"} and set(counts["delivery"]) <= {
+        "delivered",
+        "parked",
+    }
 
 
 def look(world: World) -> None:
@@ -110,7 +114,9 @@ def look_at_study(world: World, study: dict[str, list[dict[str, object]]]) -> No
         by_work.setdefault((job["family"], job["eye"], job["inputs_digest"]), []).append(job["id"])
     assert all(len(jobs) == 1 for jobs in by_work.values()), "the same inputs were estimated twice"
     paths_are_whole(study["events"])
-    assert set(world.pacs) <= {str(r["sop_instance_uid"]) for s in _studies(world) for r in s["reports"]}, "a stray report"
+    assert set(world.pacs) <= {str(r["sop_instance_uid"]) for s in _studies(world) for r in s["reports"]}, (
+        "a stray report"
+    )
 
 
 def _studies(world: World) -> list[dict[str, list[dict[str, object]]]]:

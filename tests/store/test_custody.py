@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from oculard.store.instances import Received
 from oculard.store.vault import DiskFull, Vault
 from shelf import STUDY, Shelf
@@ -161,7 +162,7 @@ def test_every_step_is_synced_before_the_row(shelf: Shelf, monkeypatch: pytest.M
     real_fsync, real_replace = os.fsync, os.replace
 
     def fsync(handle: int) -> None:
-        target = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        target = Path(f"/proc/self/fd/{handle}").readlink()
         steps.append("sync folder" if target.is_dir() else "sync file")
         real_fsync(handle)
 

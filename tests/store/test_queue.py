@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+
 from oculard.job import JOB, DeliveryState, JobEvent, JobState
 from oculard.store.queue import LeaseLost
 from shelf import Shelf

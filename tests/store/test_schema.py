@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import insert, text, update
+from sqlalchemy.exc import IntegrityError
+
 from oculard.errors import Misconfigured
 from oculard.store import tables
 from oculard.store.database import Database
 from shelf import Shelf
-from sqlalchemy import insert, text, update
-from sqlalchemy.exc import IntegrityError
 
 
 def test_migrations_and_tables_agree(database: Database) -> None:
@@ -80,7 +81,9 @@ def test_a_finding_has_a_value_or_a_reason(shelf: Shelf) -> None:
     shelf.finish(shelf.claim()[0])
 
     with pytest.raises(IntegrityError), shelf.database.write() as connection:
-        connection.execute(insert(tables.finding).values(report_id=shelf.study()["reports"][0]["id"], name="bmi", unit="kg/m2"))
+        connection.execute(
+            insert(tables.finding).values(report_id=shelf.study()["reports"][0]["id"], name="bmi", unit="kg/m2")
+        )
 
 
 def test_sqlite_is_durable(tmp_path: Any) -> None:

@@ -38,9 +38,14 @@ def _version(wanted: bool) -> None:
 def _begin(
     ctx: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Configuration file; else $OCULARD_CONFIG, else /etc/oculard/oculard.toml.")
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="Configuration file; else $OCULARD_CONFIG, else /etc/oculard/oculard.toml."
+        ),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     del version  # its callback has done the work
     ctx.obj = Context(config)

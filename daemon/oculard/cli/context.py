@@ -74,7 +74,13 @@ def print_json(data: Any) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
     """Data for a person: a table on a terminal, tab-separated lines in a pipe."""
     if not sys.stdout.isatty():
-        print_lines(["\t".join(columns), *("\t".join(_cell(cell) for cell in row) for row in rows)])
+        print_lines(
+            [
+                *([f"# {title}"] if title else []),
+                "\t".join(columns),
+                *("\t".join(_cell(cell) for cell in row) for row in rows),
+            ]
+        )
         return
     from rich.console import Console
     from rich.table import Table

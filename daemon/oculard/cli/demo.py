@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep everything that was sent and received here.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep everything that was sent and received here.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Paint a study of both eyes, send it, and show the reports that come back. Exit 0 only when each was checked."""
@@ -31,7 +33,9 @@ def demo(
     if as_json:
         print_json({"folder": folder, **result.as_json()})
     else:
-        print_table(("eye", "finding", "value", "planted"), result.rows, title="What came back (painted eyes: no person)")
+        print_table(
+            ("eye", "finding", "value", "planted"), result.rows, title="What came back (painted eyes: no person)"
+        )
         say(f"page: {result.page}")
         say(f"sent, received, reports, log: {folder}")
     for fault in result.faults:

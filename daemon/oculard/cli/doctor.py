@@ -35,7 +35,11 @@ def register(app: typer.Typer) -> None:
 def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Is everything ready, and if not, which setting must change on which side? Exit code 1 when something is wrong."""
     found = context(ctx)
-    checks = [check for look in (_configuration, _folder, _database, _models, _port, _senders, _peers) for check in look(found)]
+    checks = [
+        check
+        for look in (_configuration, _folder, _database, _models, _port, _senders, _peers)
+        for check in look(found)
+    ]
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
@@ -70,8 +74,12 @@ def _folder(found: Context) -> Iterator[Check]:
         yield Check(what="folder", state=WRONG, found=f"{folder}: {why.strerror}", hint=hint)
         return
     free = found.app.vault.free_gib()
-    state, hint = (FINE, "") if free >= mark else (WRONG, "make room, or lower [store] disk_free_min_gib: intake refuses now")
-    yield Check(what="folder", state=state, found=f"{folder}: writable, {free:.1f} GiB free, mark {mark:g} GiB", hint=hint)
+    state, hint = (
+        (FINE, "") if free >= mark else (WRONG, "make room, or lower [store] disk_free_min_gib: intake refuses now")
+    )
+    yield Check(
+        what="folder", state=state, found=f"{folder}: writable, {free:.1f} GiB free, mark {mark:g} GiB", hint=hint
+    )
 
 
 def _database(found: Context) -> Iterator[Check]:
@@ -85,23 +93,27 @@ def _database(found: Context) -> Iterator[Check]:
 
 
 def _models(found: Context) -> Iterator[Check]:
+    from oculard.inference.estimators import families, find, name_of, serve
     from oculard_models.manifest import BundleRefused
     from oculard_models.runners.onnx import available_providers, choose_providers
-
-    from oculard.inference.estimators import families, find, name_of, serve
 
     worker = found.settings.worker
     bundles, refusals = find(worker.bundles)
     for refusal in refusals:
-        yield Check(what="bundle", state=WRONG, found=refusal.reason, hint="put the bundle back as it was delivered, or take it away")
+        yield Check(
+            what="bundle",
+            state=WRONG,
+            found=refusal.reason,
+            hint="put the bundle back as it was delivered, or take it away",
+        )
     try:
         chosen = families(bundles, worker.estimators)
     except OculardError as why:
         yield _wrong("bundle", why)
         return
     choice = choose_providers(worker.providers, available_providers())
-    for why in choice.why:
-        yield Check(what="provider", state=WARNING if "not used" in why else FINE, found=why)
+    for words in choice.why:
+        yield Check(what="provider", state=WARNING if "not used" in words else FINE, found=words)
     for bundle in bundles:
         if name_of(bundle.manifest) not in {family.estimator for family in chosen.values()}:
             continue
@@ -111,7 +123,9 @@ def _models(found: Context) -> Iterator[Check]:
             yield Check(what="bundle", state=WRONG, found=str(why), hint="its jobs would fail; put the bundle back")
             continue
         name, demonstration = name_of(bundle.manifest), bundle.manifest.demonstration
-        words = "self-test passed" + (", DEMONSTRATION weights: values mean nothing for people" if demonstration else "")
+        words = "self-test passed" + (
+            ", DEMONSTRATION weights: values mean nothing for people" if demonstration else ""
+        )
         yield Check(what="bundle", state=WARNING if demonstration else FINE, found=f"{name}: {words}")
 
 
@@ -131,13 +145,19 @@ def _senders(found: Context) -> Iterator[Check]:
     for sender in found.settings.senders:
         where = ", ".join(sender.addresses) or "any address"
         hint = "" if sender.addresses else "name its address in [[senders]] addresses"
-        yield Check(what="sender", state=FINE if sender.addresses else WARNING, found=f"{sender.ae_title} from {where}", hint=hint)
+        yield Check(
+            what="sender",
+            state=FINE if sender.addresses else WARNING,
+            found=f"{sender.ae_title} from {where}",
+            hint=hint,
+        )
     refused = _of_database(found, lambda: found.app.callers.list(state="refused")) or []
     for caller in refused[:10]:
+        who = f"{caller.calling_ae} from {caller.address} called {caller.called_ae}"
         yield Check(
             what="refused",
             state=WARNING,
-            found=f"{caller.calling_ae} from {caller.address} called {caller.called_ae}: {caller.reason}, {caller.count} times",
+            found=f"{who}: {caller.reason}, {caller.count} times",
             hint=f"`oculard allow {caller.id}` lets it in",
         )
     if not found.settings.senders and not _of_database(found, lambda: found.app.callers.list(state="allowed")):
@@ -160,7 +180,9 @@ def _peers(found: Context) -> Iterator[Check]:
         echo = "no C-ECHO" if result.echo_s is None else f"C-ECHO {1000 * result.echo_s:.0f} ms"
         yield Check(what="peer", state=FINE, found=f"{where}: {echo}, takes reports as {taken}")
         if peer.commitment and not result.commitment:
-            hint = f"allow storage commitment for {found.settings.intake.ae_title} on the PACS, or set commitment = false"
+            hint = (
+                f"allow storage commitment for {found.settings.intake.ae_title} on the PACS, or set commitment = false"
+            )
             yield Check(what="peer", state=WRONG, found=f"{where} refuses storage commitment", hint=hint)
 
 

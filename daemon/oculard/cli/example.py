@@ -17,13 +17,13 @@ HEAD = """\
 # A key may be overridden by the environment: OCULARD_INTAKE__PORT=104. Check with `oculard config check`.
 """
 SAMPLES: dict[str, Section] = {
-    "senders": Sender(name="topcon-1", ae_title="TOPCON", addresses=["192.0.2.10"], expects="fundus-pair"),  # type: ignore[arg-type]  # pydantic reads the word
+    "senders": Sender(name="topcon-1", ae_title="TOPCON", addresses=["192.0.2.10"], expects="fundus-pair"),
     "peers": Peer(name="pacs", ae_title="PACS", host="192.0.2.20", port=104, commitment=True),
 }
 
 
 def as_toml(settings: Settings, *, commented: bool) -> str:
-    """The whole tree as TOML; with comments it is the example file, whose sample senders and peers are commented out."""
+    """The whole tree as TOML. With comments it is the example file, with a sample sender and peer commented out."""
     lines = [HEAD] if commented else []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)

@@ -40,7 +40,9 @@ def retry(
 
 def allow(
     ctx: typer.Context,
-    who_: Annotated[str | None, typer.Argument(metavar="WHO", help="Number, AE title or address of a refused caller.")] = None,
+    who_: Annotated[
+        str | None, typer.Argument(metavar="WHO", help="Number, AE title or address of a refused caller.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a refused sender in. Without a name: list who was refused, and why."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oculard.cli.context import AsJson, Context, context, print_json, print_table, say
 from oculard.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from oculard.delivery.scu import Target
 
 
 def register(app: typer.Typer) -> None:
@@ -25,9 +31,17 @@ def import_(ctx: typer.Context, path: Path, as_json: AsJson = False) -> None:
     app = context(ctx).checked_app
     app.vault.prepare()
     with _progress() as progress:
-        done = list(progress.track(folder_import(app.settings, app.instances, app.vault).run(path), description="importing"))
+        done = list(
+            progress.track(folder_import(app.settings, app.instances, app.vault).run(path), description="importing")
+        )
     rows = [
-        {"path": i.path, "outcome": i.outcome, "reason": i.reason, "hint": i.hint, "sop_instance_uid": i.sop_instance_uid}
+        {
+            "path": i.path,
+            "outcome": i.outcome,
+            "reason": i.reason,
+            "hint": i.hint,
+            "sop_instance_uid": i.sop_instance_uid,
+        }
         for i in done
     ]
     _print(rows, as_json)
@@ -68,7 +82,7 @@ def send(
         raise typer.Exit(1)
 
 
-def find_target(found: Context, *, peer: str | None, to: str | None, calling_ae: str | None = None):  # type: ignore[no-untyped-def]  # Target is loaded late, like everything that speaks to the network
+def find_target(found: Context, *, peer: str | None, to: str | None, calling_ae: str | None = None) -> Target:
     """The Target that `--peer NAME` or `--to AE@HOST:PORT` means. Raises Misconfigured."""
     from oculard.delivery.scu import Target
 
@@ -93,7 +107,7 @@ def _must_exist(path: Path) -> None:
         raise Misconfigured(f"{path} does not exist")
 
 
-def _print(rows: list[dict[str, object]], as_json: bool) -> None:
+def _print(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
@@ -101,7 +115,7 @@ def _print(rows: list[dict[str, object]], as_json: bool) -> None:
         print_table(columns, [[row[column] for column in columns] for row in rows])
 
 
-def _progress():  # type: ignore[no-untyped-def]  # rich is loaded late
+def _progress() -> Progress:
     from rich.console import Console
     from rich.progress import Progress
 

@@ -12,6 +12,15 @@ from oculard.errors import OculardError
 PATIENT = ("patient_id", "accession_number")  # the asker has them; a screen that is shared should not
 
 
+STUDY_TABLES: dict[str, tuple[str, ...]] = {
+    "Instances": ("id", "sop_instance_uid", "eye", "eye_why", "sender", "received_at", "no_job"),
+    "Jobs": ("id", "family", "eye", "estimator", "state", "attempts", "reason"),
+    "Reports": ("id", "job_id", "outcome", "remark", "sop_instance_uid", "created_at"),
+    "Deliveries": ("id", "report_id", "peer", "state", "attempts", "reason", "transaction_uid", "changed_at"),
+    "Events": ("at", "kind", "subject_id", "name", "source", "target", "actor", "reason"),
+}
+
+
 class NotFound(OculardError):
     """Nothing is known under this name."""
 
@@ -151,13 +160,6 @@ def _print_status(told: dict[str, Any]) -> None:
 
 def _print_study(study: dict[str, Any]) -> None:
     print_lines([f"study {study['study_instance_uid']}  {study['state']}  settled {local(study['settled_at'])}"])
-    columns = ("id", "sop_instance_uid", "eye", "eye_why", "sender", "received_at", "no_job")
-    print_table(columns, [[image[column] for column in columns] for image in study["instances"]], title="Images")
-    columns = ("id", "family", "eye", "estimator", "state", "attempts", "reason")
-    print_table(columns, [[job[column] for column in columns] for job in study["jobs"]], title="Jobs")
-    columns = ("id", "job_id", "outcome", "remark", "sop_instance_uid", "created_at")
-    print_table(columns, [[report[column] for column in columns] for report in study["reports"]], title="Reports")
-    columns = ("id", "report_id", "peer", "state", "attempts", "reason", "transaction_uid", "changed_at")
-    print_table(columns, [[row[column] for column in columns] for row in study["deliveries"]], title="Deliveries")
-    columns = ("at", "kind", "subject_id", "name", "source", "target", "actor", "reason")
-    print_table(columns, [[row[column] for column in columns] for row in study["events"]], title="Events")
+    for title, columns in STUDY_TABLES.items():
+        rows = study[title.lower()]
+        print_table(columns, [[row[column] for column in columns] for row in rows], title=title)

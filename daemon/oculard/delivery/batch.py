@@ -38,7 +38,8 @@ class Batch:
 
     def took(self, delivery: Delivery, meta: Meta, verdict: Verdict, *, took_s: float) -> None:
         """The peer has it."""
-        self._settle(
+        self.taken += 1
+        settled = self._settle(
             delivery,
             lambda: self.deliveries.took(
                 delivery,
@@ -47,7 +48,8 @@ class Batch:
                 awaits_commitment=self.peer.commitment,
             ),
         )
-        self.taken += 1
+        if not settled:
+            return
         logger.info(
             "report sent",
             delivery=delivery.ticket.id,
@@ -91,13 +93,15 @@ class Batch:
             self.deliveries.queue.renew([one.ticket for one in self.left.values()], lease_s=self.settings.lease_s)
             self.renewed_at = now
 
-    def _settle(self, delivery: Delivery, move: Callable[[], None]) -> None:
+    def _settle(self, delivery: Delivery, move: Callable[[], None]) -> bool:
         """Settle one. When somebody else holds it now, what we know of it is thrown away: they send the same UID."""
         del self.left[delivery.ticket.id]
         try:
             move()
         except LeaseLost as lost:
             self._log("delivery is somebody else's now", delivery, lost, delay_s=0.0)
+            return False
+        return True
 
     def _move(self, delivery: Delivery, event: DeliveryEvent, why: OculardError, delay_s: float) -> None:
         self.deliveries.queue.settle(delivery.ticket, event, reason=why.reason, delay_s=delay_s)

@@ -32,8 +32,10 @@ logger = log.get("sender")
 class Commitments:
     """Asks, and hears answers that come at once. Later ones come to intake; upkeep minds the silence of the others."""
 
-    def __init__(self, settings: Settings, deliveries: Deliveries, alarms: Alarms, clock: Clock) -> None:
-        self._settings, self._deliveries, self._alarms, self._clock = settings, deliveries, alarms, clock
+    def __init__(
+        self, settings: Settings, deliveries: Deliveries, alarms: Alarms, clock: Clock, *, wait_s: float
+    ) -> None:
+        self._settings, self._deliveries, self._alarms, self._wait_s = settings, deliveries, alarms, wait_s
         self._rest = Rest(clock, settings.delivery.backoff_s_max)
         self._willing: set[str] = set()
 
@@ -78,8 +80,8 @@ class Commitments:
 
     def _wait(self, answered: threading.Event, asked: Commitment) -> None:
         """Wait for the answer here, unless it has come on an association of the peer's own meanwhile."""
-        ends_at = monotonic() + SAME_ASSOCIATION_S
-        while not answered.wait(LOOK_S) and monotonic() < ends_at:
+        ends_at = monotonic() + self._wait_s
+        while not answered.wait(min(LOOK_S, self._wait_s)) and monotonic() < ends_at:
             if not self._deliveries.awaits(asked.transaction_uid):
                 return
 

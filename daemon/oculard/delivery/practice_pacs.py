@@ -40,7 +40,8 @@ class Manners:
     loses_answers: int = 0  # of so many first C-STOREs: kept, and the association is aborted instead of an answer
     aborts_after: int | None = None  # C-STOREs; aborts once, in the middle of an association
     waits_for: threading.Event | None = None  # no C-STORE is answered before that
-    commitment: Literal["new", "same", "silent", "fails"] = "new"  # where, or whether, it answers
+    commitment: Literal["new", "same", "silent"] = "new"  # the association on which it answers, or that it never does
+    denies: bool = False  # answers that it has nothing of what it was asked to commit to
     answers_to: tuple[str, int] | None = None  # where our storage commitment answers go
 
 
@@ -178,7 +179,7 @@ class PracticePacs:
             item = Dataset()
             item.ReferencedSOPClassUID = asked.ReferencedSOPClassUID
             item.ReferencedSOPInstanceUID = asked.ReferencedSOPInstanceUID
-            if self.manners.commitment != "fails" and str(asked.ReferencedSOPInstanceUID) in self.uids():
+            if not self.manners.denies and str(asked.ReferencedSOPInstanceUID) in self.uids():
                 kept.append(item)
             else:
                 item.FailureReason = NO_SUCH_INSTANCE

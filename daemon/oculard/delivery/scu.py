@@ -122,7 +122,12 @@ class PeerAssociation:
         ae.connection_timeout = ae.acse_timeout = self.target.connect_s
         ae.dimse_timeout = self.target.answer_s
         ae.network_timeout = self.target.answer_s + self.target.connect_s
-        handlers: list[Any] = [(evt.EVT_CONN_OPEN, self._opened), (evt.EVT_ACSE_RECV, self._heard), *self._handlers]
+        handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_DATA_SENT, _acknowledge_at_once),
+            (evt.EVT_ACSE_RECV, self._heard),
+            *self._handlers,
+        ]
         where, called = (self.target.host, self.target.port), self.target.called_ae
         try:
             return ae.associate(*where, self._contexts, ae_title=called, evt_handlers=handlers)
@@ -163,6 +168,13 @@ class PeerAssociation:
             waited = monotonic() - asked_at >= self.target.answer_s
             raise troubled(self.target.name, Trouble.NO_ANSWER if waited else Trouble.LOST)
         return answer
+
+
+def _acknowledge_at_once(event: Any) -> None:
+    """Have the first bytes of an answer acknowledged at once: DCMTK and Orthanc send the rest only then, 40 ms later."""
+    connection = event.assoc.dul.socket.socket
+    if connection is not None and hasattr(socket, "TCP_QUICKACK"):  # Linux; the kernel forgets it, so for each message
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _pair(context: PresentationContext) -> Context:

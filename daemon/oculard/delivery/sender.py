@@ -7,8 +7,8 @@ from time import monotonic
 
 from oculard import log
 from oculard.clock import Clock
-from oculard.delivery.batch import DELAYED, Batch
-from oculard.delivery.commitment import Commitments
+from oculard.delivery.batch import DELAYED, PARKED, Batch
+from oculard.delivery.commitment import SAME_ASSOCIATION_S, Commitments
 from oculard.delivery.parcel import FileTrouble, Parcel, ReportDamaged, dressed, pack, proposal
 from oculard.delivery.rest import REST_S_MAX, Rest
 from oculard.delivery.scu import PeerAssociation, Target
@@ -35,12 +35,13 @@ class Sender:
         *,
         owner: str,
         peers: Sequence[Peer] | None = None,
+        commitment_wait_s: float = SAME_ASSOCIATION_S,
     ) -> None:
         self._settings, self._deliveries, self._vault = settings, deliveries, vault
         self._alarms, self._clock, self._owner = alarms, clock, owner
         self._peers = settings.peers if peers is None else peers
         self._rest = Rest(clock, min(REST_S_MAX, settings.delivery.backoff_s_max))
-        self._commitments = Commitments(settings, deliveries, alarms, clock)
+        self._commitments = Commitments(settings, deliveries, alarms, clock, wait_s=commitment_wait_s)
 
     def step(self) -> bool:
         """Give every peer its turn: at most one batch and one request for commitment. Says whether there was work."""
@@ -126,5 +127,8 @@ class Sender:
             self._rest.begin(name)
             return
         self._rest.end(name)
-        if any((alarm.name, alarm.subject) == (DELAYED, name) for alarm in self._alarms.standing()):
+        standing = {alarm.name for alarm in self._alarms.standing() if alarm.subject == name}
+        if DELAYED in standing:
             self._alarms.clear(DELAYED, name)
+        if PARKED in standing and not self._deliveries.has_parked(name):
+            self._alarms.clear(PARKED, name)

@@ -12,6 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 
+# Decoders raise whatever their C libraries gave them; all of it means the same: this image has no pixels for us.
+DECODER_ERRORS = (ValueError, RuntimeError, AttributeError, OSError, LookupError, TypeError)
+
 
 class Undecodable(ValueError):
     """The pixels cannot be read. `reason` is a stable slug; the message has no patient data."""
@@ -30,7 +33,7 @@ def read_header(path: Path) -> Dataset:
 
 
 def read_rgb(path: Path, *, pixels_max: int) -> npt.NDArray[np.uint8]:
-    """The first frame as rows x columns x 3 of uint8, RGB. Raises Undecodable, whatever the file holds."""
+    """The first frame as rows x columns x 3 of uint8, RGB. Raises Undecodable."""
     header = read_header(path)
     rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
     samples, bits = int(header.get("SamplesPerPixel") or 0), int(header.get("BitsAllocated") or 0)
@@ -42,9 +45,10 @@ def read_rgb(path: Path, *, pixels_max: int) -> npt.NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a decoder's doubts about padding are not ours
             pixels = pixel_array(path, index=0)  # converts YBR to RGB
-    except (ValueError, RuntimeError, AttributeError, NotImplementedError, OSError, KeyError, IndexError, TypeError) as why:
-        # Decoders raise whatever their C libraries gave them; all of it means the same: this image has no pixels for us.
+    except DECODER_ERRORS as why:
         raise Undecodable("pixels-undecodable", f"the pixels cannot be decoded: {type(why).__name__}") from why
     if pixels.shape != (rows, columns, 3) or pixels.dtype != np.uint8:
-        raise Undecodable("pixels-inconsistent", f"decoded {pixels.shape} of {pixels.dtype}, expected {rows} x {columns} x 3")
+        raise Undecodable(
+            "pixels-inconsistent", f"decoded {pixels.shape} of {pixels.dtype}, expected {rows} x {columns} x 3"
+        )
     return pixels

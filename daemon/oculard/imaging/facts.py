@@ -117,7 +117,9 @@ def _frame_laterality(ds: Dataset) -> str:
     """What all functional groups that say a laterality agree on, "B" when they differ, "" when none says one."""
     groups = [*_items(ds, "SharedFunctionalGroupsSequence"), *_items(ds, "PerFrameFunctionalGroupsSequence")]
     said = {
-        _text(anatomy, "FrameLaterality").upper() for group in groups for anatomy in _items(group, "FrameAnatomySequence")
+        _text(anatomy, "FrameLaterality").upper()
+        for group in groups
+        for anatomy in _items(group, "FrameAnatomySequence")
     } - {""}
     return said.pop() if len(said) == 1 else ("B" if said else "")
 

@@ -8,13 +8,13 @@ from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
-from oculard_models.contract import Finding, Qualifier
-from oculard_models.findings import not_made, to_findings
-from oculard_models.manifest import Manifest
 
 from oculard.job import JobEvent
 from oculard.report.source import Source
 from oculard.store.jobs import Job
+from oculard_models.contract import Finding, Qualifier
+from oculard_models.findings import not_made, to_findings
+from oculard_models.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from oculard import log
+from oculard.errors import Misconfigured, Permanent
+from oculard.plan import Family
 from oculard_models.contract import Estimator
 from oculard_models.manifest import BundleRefused, Manifest
 from oculard_models.registry import Bundle, Refusal, find_bundles
 from oculard_models.runners.onnx import Choice, OnnxEstimator, available_providers, choose_providers
-
-from oculard import log
-from oculard.errors import Misconfigured, Permanent
-from oculard.plan import Family
 
 logger = log.get("inference")
 
@@ -56,6 +55,11 @@ class Estimators:
             raise served
         return served
 
+    def load(self, names: Iterable[str]) -> None:
+        """Load what will be asked for, so that the first job need not wait. A refused bundle is said, not raised."""
+        for name in names:
+            self._loaded[name] = self._load(name)
+
     def _load(self, name: str) -> Served | EstimatorRefused:
         bundle = self._bundles.get(name)
         if bundle is None:
@@ -91,7 +95,9 @@ def families(bundles: Iterable[Bundle], wanted: dict[str, str]) -> dict[str, Fam
     found = list(bundles)
     chosen = {}
     for family, name in wanted.items():
-        fitting = [bundle.manifest for bundle in found if bundle.manifest.name == name and bundle.manifest.family == family]
+        fitting = [
+            bundle.manifest for bundle in found if bundle.manifest.name == name and bundle.manifest.family == family
+        ]
         if not fitting:
             raise Misconfigured(
                 f"[worker] estimators: family `{family}` wants bundle `{name}`, which is not here",

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from oculard_models.contract import ImageInput, Qualifier
-from oculard_models.preprocess import prepare
-from oculard_models.quality import Grade, assess
-
 from oculard.imaging.decode import Undecodable, read_header, read_rgb
 from oculard.imaging.facts import Facts
 from oculard.inference.case import Case, Verdict
@@ -13,6 +9,9 @@ from oculard.job import JobEvent
 from oculard.report.source import Source
 from oculard.store.jobs import JobInput
 from oculard.store.vault import Vault
+from oculard_models.contract import ImageInput, Qualifier
+from oculard_models.preprocess import prepare
+from oculard_models.quality import Grade, assess
 
 
 def examine(case: Case, vault: Vault, *, pixels_max: int, attempts_max: int) -> None:

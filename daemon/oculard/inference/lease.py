@@ -17,7 +17,7 @@ logger = log.get("worker")
 
 
 class Lease:
-    """Renews the tickets until the block ends. A batch that takes too long ends the process: its jobs' attempts count."""
+    """Renews the tickets until the block ends. A batch that takes too long ends the process; its attempts count."""
 
     def __init__(self, queue: Queue, tickets: Sequence[Ticket], settings: WorkerSettings) -> None:
         self._queue, self._tickets, self._lease_s = queue, tickets, settings.lease_s

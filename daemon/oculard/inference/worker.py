@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
-from oculard_models.contract import EstimateFailed, Qualifier
 
 from oculard import log
 from oculard.clock import Clock
@@ -26,6 +26,7 @@ from oculard.store.alarms import Alarms
 from oculard.store.jobs import Job, Jobs
 from oculard.store.queue import LeaseLost
 from oculard.store.vault import Vault
+from oculard_models.contract import EstimateFailed, Qualifier
 
 BACKOFF_S_MAX = 600.0
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Worker:
     estimators: Estimators
     device: Device
     peers: Sequence[str]
+    zone: tzinfo
     clock: Clock
 
     def step(self) -> bool:
@@ -79,7 +81,10 @@ class Worker:
         try:
             with Stopwatch([case], "examine"):
                 examine(
-                    case, self.vault, pixels_max=self.settings.images_pixels_max, attempts_max=self.settings.attempts_max
+                    case,
+                    self.vault,
+                    pixels_max=self.settings.images_pixels_max,
+                    attempts_max=self.settings.attempts_max,
                 )
         except (OSError, MemoryError) as why:
             self._retry(job, VaultUnreadable(f"a kept file could not be read: {type(why).__name__}"))
@@ -123,7 +128,9 @@ class Worker:
         job = case.job
         try:
             with Stopwatch([case], "report"):
-                report = write_report(case, self.jobs.history(job), self.vault, self.device, self.clock)
+                report = write_report(
+                    case, self.jobs.history(job), self.vault, self.device, self.clock.now().astimezone(self.zone)
+                )
             self.jobs.finish(job, case.event, report, reason=case.reason, peers=self.peers)
         except LeaseLost as why:
             logger.warning("result thrown away", job=job.ticket.id, reason=why.reason)

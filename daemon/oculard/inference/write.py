@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from oculard.clock import Clock
 from oculard.inference.case import Case
 from oculard.report.build import build_report
 from oculard.report.request import Device, Origin, Predecessor, ReportRequest
@@ -12,8 +12,12 @@ from oculard.store.jobs import KeptReport, NewReport
 from oculard.store.vault import Vault
 
 
-def write_report(case: Case, history: Sequence[KeptReport], vault: Vault, device: Device, clock: Clock) -> NewReport:
-    """Build the case's report and put its file into the vault. `history`: earlier reports on this eye, newest first."""
+def write_report(case: Case, history: Sequence[KeptReport], vault: Vault, device: Device, now: datetime) -> NewReport:
+    """Build the case's report and put its file into the vault.
+
+    `history`: earlier reports on this eye, newest first. `now`: aware, in the site's time zone, which the report uses
+    where its images do not name an offset of their own.
+    """
     amended = history[0] if history else None
     request = ReportRequest(
         origin=Origin.from_manifest(case.manifest),
@@ -23,7 +27,7 @@ def write_report(case: Case, history: Sequence[KeptReport], vault: Vault, device
         sources=tuple(case.sources),
         remark=case.remark,
         started_at=case.started_at,
-        created_at=clock.now(),
+        created_at=now,
         device=device,
         generation=len(history) + 1,
         predecessor=None if amended is None else _predecessor(amended),

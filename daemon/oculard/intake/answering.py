@@ -19,6 +19,7 @@ from oculard.store.instances import Instances
 from oculard.store.queue import LeaseLost
 
 LEASE_S = 300.0  # longer than every timeout on the way together
+REPORT_S_MAX = 30.0  # while a device thinks, the heartbeat of open associations waits
 LONGEST_S = 900.0
 ATTEMPTS_MAX = 200  # about two days of trying every 15 minutes
 FAILURES = {"no-such-instance": 0x0112, "class-conflict": 0x0119}  # PS3.3 C.14.1.1
@@ -107,7 +108,7 @@ class Answering:
         intake = self._settings.intake
         ae = AE(answer.called_ae)
         ae.acse_timeout = ae.connection_timeout = intake.acse_s
-        ae.dimse_timeout = ae.network_timeout = intake.dimse_s
+        ae.dimse_timeout = ae.network_timeout = min(intake.dimse_s, REPORT_S_MAX)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.add_requested_context(COMMITMENT)

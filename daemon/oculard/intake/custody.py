@@ -87,9 +87,10 @@ class Custody:
 
 
 def facts_of(file: BinaryIO, size_bytes: int, transfer_syntax_uid: str, *, inflated_bytes_max: int) -> Facts:
-    """The facts of the data set that begins where the file stands. Raises BadDataSet."""
+    """The facts of the data set that begins where the file stands. Raises BadDataSet or OSError."""
+    header = read_header(file, size_bytes, transfer_syntax_uid, inflated_bytes_max=inflated_bytes_max)
     try:
-        return read_facts(read_header(file, size_bytes, transfer_syntax_uid, inflated_bytes_max=inflated_bytes_max))
+        return read_facts(header)
     except BadHeader as why:
         raise BadDataSet(str(why), reason="bad-header", hint=str(why)) from why
     except UNPARSABLE as why:

@@ -43,6 +43,7 @@ UNPARSABLE = (
     RecursionError,
     struct.error,
     InvalidDicomError,
+    OSError,  # a sequence without items
 )
 
 

@@ -23,7 +23,7 @@ from oculard.store.deliveries import Deliveries
 from oculard.store.instances import Instances
 from oculard.store.vault import Vault
 
-BEAT_EVERY = timedelta(seconds=30)
+BEAT_EVERY = timedelta(seconds=20)  # with the longest answer, well below what the store takes for dead
 
 
 class IntakeRole:

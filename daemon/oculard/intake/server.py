@@ -20,6 +20,7 @@ from oculard.settings import Intake
 GRACE_S = 5.0  # how long running associations may go on when we are asked to stop
 BACKLOG = 128
 POLL_S = 0.1
+COLLECT_S = 30.0
 logger = log.get("intake")
 
 
@@ -120,6 +121,7 @@ class _Listener(ThreadedAssociationServer):
         self._lock = threading.Lock()
         super().__init__(ae, (settings.host, settings.port), settings.ae_title, [], request_handler=_Handler)
         ae._servers.append(self)  # its shutdown() takes it from there
+        self._gc = [0, int(COLLECT_S / POLL_S)]  # pynetdicom collects garbage by hand, every so many polls
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Let a connection wait, if there is room to."""

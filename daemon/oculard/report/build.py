@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from io import BytesIO
-
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_data_element, write_file_meta_info
-from pydicom.uid import (
-    UID,
-    Comprehensive3DSRStorage,
-    ExplicitVRLittleEndian,
-)
+from pydicom.filewriter import write_data_element
+from pydicom.uid import Comprehensive3DSRStorage
 
 from oculard.report.content import content_tree
 from oculard.report.document import document_header
 from oculard.report.envelope import envelope, local
+from oculard.report.part10 import Report, check, part10
 from oculard.report.request import ReportRequest
-
-IMPLEMENTATION_CLASS_UID = "2.25.192657076012153435998891576296695273009"
-IMPLEMENTATION_VERSION_NAME = "OCULARD"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """A finished report: the whole Part 10 file and what delivery needs to know of it."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str
-    title: str
-    data: bytes
 
 
 def build_report(request: ReportRequest) -> Report:
@@ -63,26 +41,3 @@ def own_elements(ds: Dataset) -> dict[int, bytes]:
         write_data_element(buffer, element, ["ascii"])
         elements[int(element.tag)] = buffer.getvalue()
     return elements
-
-
-def part10(sop_class_uid: str, sop_instance_uid: str, elements: Mapping[int, bytes]) -> bytes:
-    """A Part 10 file of finished elements (PS3.10 7.1)."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    buffer = DicomBytesIO()
-    write_file_meta_info(buffer, meta, enforce_standard=True)
-    return b"\0" * 128 + b"DICM" + buffer.getvalue() + b"".join(elements[tag] for tag in sorted(elements))
-
-
-def check(report: Report, elements: Mapping[int, bytes]) -> None:
-    """Assert that what was written reads back as what was meant: nothing missing, nothing cut off."""
-    back = dcmread(BytesIO(report.data))
-    assert sorted(int(tag) for tag in back.keys()) == sorted(elements)  # noqa: SIM118  `back` would decode
-    assert back.file_meta.MediaStorageSOPInstanceUID == back.SOPInstanceUID == report.sop_instance_uid
-    assert back.file_meta.MediaStorageSOPClassUID == back.SOPClassUID == report.sop_class_uid
-    assert back.SeriesInstanceUID == report.series_instance_uid
-    assert [item.ValueType for item in back.ContentSequence][-2:] == ["CONTAINER", "CONTAINER"]

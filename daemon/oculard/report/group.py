@@ -27,8 +27,8 @@ def measurement_group(request: ReportRequest) -> ContentItem:
         term("measurement-group"),
         [
             *_tracking(request, kind),
-            items.code(term("finding"), _finding(request, kind), CONTAINS),
             *_notices(request),
+            items.code(term("finding"), _finding(request, kind), CONTAINS),
             items.code(term("method"), kind.method, CONTAINS),
             _site(request.eye, kind),
             *_suite(request.origin),

@@ -11,7 +11,7 @@ from oculard.report import uids
 from oculard.report.codes import concept, family
 from oculard.report.source import Grade, Source, require_plain
 from oculard_models.contract import Finding, Qualifier
-from oculard_models.manifest import Manifest, Output, OutputKind
+from oculard_models.manifest import Manifest, Output
 
 EYES = ("R", "L", "U")
 
@@ -195,9 +195,9 @@ def _check_finding(finding: Finding, output: Output) -> None:
         raise ValueError(f"finding `{finding.name}`: unit `{finding.unit}`, but `{known.unit.value}` in the table")
     if finding.uncertainty is not None and finding.uncertainty <= 0:
         raise ValueError(f"finding `{finding.name}`: an uncertainty is above 0")
-    if (output.kind is OutputKind.BINARY) != bool(known.choices):
-        raise ValueError(f"finding `{finding.name}`: `{output.concept}` is not for outputs of kind `{output.kind}`")
-    if finding.value is not None and known.choices and finding.choice not in known.choices:
+    if bool(output.choices) != bool(known.choices) or not set(output.choices) <= set(known.choices):
+        raise ValueError(f"finding `{finding.name}`: the choices of the output are not those of `{output.concept}`")
+    if finding.value is not None and known.choices and finding.choice not in output.choices:
         raise ValueError(f"finding `{finding.name}`: `{finding.choice}` is not a choice of `{output.concept}`")
     if finding.choice is not None and not known.choices:
         raise ValueError(f"finding `{finding.name}` is a value and has no choice")

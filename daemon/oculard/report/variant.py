@@ -8,7 +8,7 @@ from pydicom import dcmread
 from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
 
 from oculard.report import raw
-from oculard.report.build import Report, check, part10
+from oculard.report.part10 import Report, check, part10
 from oculard.report.uids import variant_uid
 
 VARIANTS: tuple[str, ...] = (ComprehensiveSRStorage, EnhancedSRStorage)  # in the order in which to try them

@@ -34,14 +34,8 @@ class Alarms:
 
     def clear(self, name: str, subject: str) -> bool:
         """Clear it; False when none stood."""
-        table = tables.alarm
         with self._database.write() as connection:
-            cleared = connection.execute(
-                update(table)
-                .where(table.c.name == name, table.c.subject == subject, table.c.cleared_at.is_(None))
-                .values(cleared_at=self._clock.now())
-            )
-            return cleared.rowcount > 0
+            return clear_alarm(connection, name=name, subject=subject, at=self._clock.now())
 
     def standing(self) -> list[Alarm]:
         """All that stand, oldest first."""
@@ -55,3 +49,10 @@ def raise_alarm(connection: Connection, *, name: str, subject: str, at: datetime
     """Raise an alarm inside a transaction, unless it stands already."""
     new = insert_or(connection, tables.alarm).values(name=name, subject=subject, raised_at=at)
     connection.execute(new.on_conflict_do_nothing())
+
+
+def clear_alarm(connection: Connection, *, name: str, subject: str, at: datetime) -> bool:
+    """Clear an alarm inside a transaction; False when none stood."""
+    table = tables.alarm
+    standing = (table.c.name == name, table.c.subject == subject, table.c.cleared_at.is_(None))
+    return connection.execute(update(table).where(*standing).values(cleared_at=at)).rowcount > 0

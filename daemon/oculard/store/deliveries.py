@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, Select, select, update
 from oculard.clock import Clock
 from oculard.job import DELIVERY, DeliveryEvent, DeliveryState, backoff_s
 from oculard.store import tables
-from oculard.store.alarms import raise_alarm
+from oculard.store.alarms import clear_alarm, raise_alarm
 from oculard.store.database import Database
 from oculard.store.queue import Queue, Ticket
 
@@ -90,14 +90,16 @@ class Deliveries:
         )
 
     def begin_commitment(self, peer: str, transaction_uid: str, *, limit: int) -> Commitment | None:
-        """Put everything the peer took and was not yet asked about under one transaction, durably, before it is asked."""
+        """Put what the peer took and was not asked about yet under one transaction, durably, before it is asked."""
         table = tables.delivery
         unasked = (table.c.peer == peer, table.c.state == DeliveryState.SENT, table.c.transaction_uid.is_(None))
         with self._database.read() as connection:
             if connection.execute(select(table.c.id).where(*unasked).limit(1)).first() is None:
                 return None
         with self._database.write() as connection:
-            ids = connection.execute(select(table.c.id).where(*unasked).order_by(table.c.id).limit(limit)).scalars().all()
+            ids = (
+                connection.execute(select(table.c.id).where(*unasked).order_by(table.c.id).limit(limit)).scalars().all()
+            )
             rows = connection.execute(
                 update(table)
                 .where(table.c.id.in_(ids), *unasked)
@@ -111,7 +113,9 @@ class Deliveries:
         """The request could not be made: it will be made again under a new transaction."""
         table = tables.delivery
         with self._database.write() as connection:
-            connection.execute(update(table).where(table.c.transaction_uid == transaction_uid).values(transaction_uid=None))
+            connection.execute(
+                update(table).where(table.c.transaction_uid == transaction_uid).values(transaction_uid=None)
+            )
 
     def commitment_answered(
         self, transaction_uid: str, *, committed: Iterable[str], failed: Iterable[tuple[str, int]], actor: str
@@ -130,6 +134,8 @@ class Deliveries:
                 if uid in rows:
                     reason = f"commitment-failed-{status:04x}"
                     moved += self._uncommit(connection, rows[uid], reason=reason, actor=actor)
+            for peer in {row.peer for row in rows.values()}:
+                self._calm(connection, peer)
         return moved
 
     def awaits(self, transaction_uid: str) -> bool:
@@ -163,6 +169,13 @@ class Deliveries:
                 if row.silences + 1 >= SILENCES_ALARM:
                     raise_alarm(connection, name="commitment-silent", subject=peer, at=now)
         return len(rows)
+
+    def has_parked(self, peer: str) -> bool:
+        """Whether something for this peer waits for a person."""
+        table = tables.delivery
+        parked = (table.c.peer == peer, table.c.state == DeliveryState.PARKED)
+        with self._database.read() as connection:
+            return connection.execute(select(table.c.id).where(*parked).limit(1)).first() is not None
 
     def resend(self, *, peer: str | None = None, delivery_id: int | None = None, actor: str) -> int:
         """A person sends parked deliveries again. Says how many."""
@@ -206,6 +219,14 @@ class Deliveries:
         if moved and silences >= SILENCES_ALARM:
             raise_alarm(connection, name="commitment-failed", subject=row.peer, at=now)
         return moved
+
+    def _calm(self, connection: Connection, peer: str) -> None:
+        """A peer's alarms go when nothing is left to which it did not commit three times."""
+        table = tables.delivery
+        failing = (table.c.peer == peer, table.c.silences >= SILENCES_ALARM, table.c.state.not_in(DELIVERY.ends))
+        if connection.execute(select(table.c.id).where(*failing).limit(1)).first() is None:
+            for name in ("commitment-silent", "commitment-failed"):
+                clear_alarm(connection, name=name, subject=peer, at=self._clock.now())
 
 
 def _under(connection: Connection, transaction_uid: str) -> Sequence[Row[Any, Any, Any, Any]]:

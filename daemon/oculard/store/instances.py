@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
 
 from oculard.clock import Clock
 from oculard.store import tables
@@ -17,6 +17,19 @@ from oculard.store.alarms import raise_alarm
 from oculard.store.database import Database, insert_or
 from oculard.store.events import record
 from oculard.store.vault import Vault
+
+COLUMNS = (  # of the table, as an arrival has them
+    "sop_class_uid",
+    "sop_instance_uid",
+    "series_instance_uid",
+    "transfer_syntax_uid",
+    "sha256",
+    "facts",
+    "sender",
+    "calling_ae",
+    "called_ae",
+    "address",
+)
 
 
 class Received(StrEnum):
@@ -51,8 +64,8 @@ class Arrival:
 class Instances:
     """The door into custody."""
 
-    def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
-        self._database, self._vault, self._clock = database, vault, clock
+    def __init__(self, database: Database, vault: Vault, clock: Clock, *, owner: str = "") -> None:
+        self._database, self._vault, self._clock, self._owner = database, vault, clock, owner
 
     def take(self, arrival: Arrival) -> Received:
         """Take custody: durable file first, then one transaction. When this returns, the instance cannot be lost.
@@ -71,21 +84,37 @@ class Instances:
         """Say that an association is still open, so that its studies do not settle under it."""
         with self._database.write() as connection:
             connection.execute(
-                update(tables.reception).where(tables.reception.c.association == association).values(beat_at=self._clock.now())
+                update(tables.reception)
+                .where(tables.reception.c.association == association)
+                .values(beat_at=self._clock.now())
             )
 
     def end(self, association: str) -> None:
         """An association is over: its studies are quiet from now on."""
+        self._end(tables.reception.c.association == association)
+
+    def bury(self, owner: str) -> None:
+        """An intake process died, and every association of its with it."""
+        self._end(tables.reception.c.owner == owner)
+
+    def owners(self) -> set[str]:
+        """The intake processes that hold associations open."""
+        with self._database.read() as connection:
+            return set(connection.execute(select(tables.reception.c.owner).distinct()).scalars())
+
+    def _end(self, which: ColumnElement[bool]) -> None:
         now = self._clock.now()
         with self._database.write() as connection:
-            studies = select(tables.reception.c.study_id).where(tables.reception.c.association == association)
+            studies = select(tables.reception.c.study_id).where(which)
             connection.execute(
-                update(tables.study).where(tables.study.c.id.in_(studies), tables.study.c.state == "open").values(active_at=now)
+                update(tables.study)
+                .where(tables.study.c.id.in_(studies), tables.study.c.state == "open")
+                .values(active_at=now)
             )
-            connection.execute(delete(tables.reception).where(tables.reception.c.association == association))
+            connection.execute(delete(tables.reception).where(which))
 
     def holds(self, items: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """For each (SOP class, SOP instance): "held", "no-such-instance" or "class-conflict". Files are looked at too."""
+        """For each (SOP class, instance): "held", "no-such-instance" or "class-conflict". Files are looked at too."""
         answers = {}
         with self._database.read() as connection:
             for sop_class_uid, sop_instance_uid in items:
@@ -104,8 +133,10 @@ class Instances:
         return "held" if sop_class_uid in whole else "class-conflict"
 
     def _is_known(self, arrival: Arrival) -> bool:
+        """Whether the same bytes are in custody: a row, and its file. A file that was lost is kept again."""
         with self._database.read() as connection:
-            return connection.execute(_same(arrival)).first() is not None
+            row = connection.execute(_same(arrival)).first()
+        return row is not None and _has_size(self._vault.path(row.path), row.size_bytes)
 
     def _again(self, arrival: Arrival) -> Received:
         with self._database.write() as connection:
@@ -117,7 +148,8 @@ class Instances:
         now, table = self._clock.now(), tables.instance
         study_id = self._study(connection, arrival, now)  # locks the study's row: arrivals of one study queue up here
         same = connection.execute(_same(arrival)).first()
-        if same is not None:  # a twin association was faster; the file it kept has the same bytes
+        if same is not None:  # a twin association was faster, or the file had been lost; the data set is the same
+            connection.execute(update(table).where(table.c.id == same.id).values(path=kept, size_bytes=size))
             self._record(connection, same.id, same.study_id, arrival, Received.SAME, now)
             return Received.SAME
         newest = connection.execute(
@@ -130,7 +162,7 @@ class Instances:
             insert(table).values(study_id=study_id, variant=variant, received_at=now, **values).returning(table.c.id)
         ).scalar_one()
         if arrival.association:
-            _hold_open(connection, arrival.association, study_id, now)
+            self._hold_open(connection, arrival.association, study_id, now)
         if result is Received.DIFFERENT:
             raise_alarm(connection, name="differing-duplicate", subject=arrival.sop_instance_uid, at=now)
         self._record(connection, row_id, study_id, arrival, result, now)
@@ -147,8 +179,17 @@ class Instances:
             first_received_at=now,
             active_at=now,
         )
-        known = new.on_conflict_do_update(index_elements=[table.c.study_instance_uid], set_={"state": "open", "active_at": now})
+        known = new.on_conflict_do_update(
+            index_elements=[table.c.study_instance_uid], set_={"state": "open", "active_at": now}
+        )
         return int(connection.execute(known.returning(table.c.id)).scalar_one())
+
+    def _hold_open(self, connection: Connection, association: str, study_id: int, now: datetime) -> None:
+        table = tables.reception
+        values = {"association": association, "study_id": study_id, "owner": self._owner, "beat_at": now}
+        new = insert_or(connection, table).values(**values)
+        key = [table.c.association, table.c.study_id]
+        connection.execute(new.on_conflict_do_update(index_elements=key, set_={"beat_at": now}))
 
     def _record(
         self, connection: Connection, row_id: int, study_id: int, arrival: Arrival, result: Received, at: datetime
@@ -158,22 +199,13 @@ class Instances:
 
 
 def _columns(arrival: Arrival) -> dict[str, Any]:
-    same = "sop_class_uid sop_instance_uid series_instance_uid facts sha256 transfer_syntax_uid sender calling_ae called_ae address"
-    return {name: getattr(arrival, name) for name in same.split()}
+    return {name: getattr(arrival, name) for name in COLUMNS}
 
 
-def _same(arrival: Arrival) -> Select[tuple[int, int]]:
+def _same(arrival: Arrival) -> Select[tuple[int, int, str, int]]:
     table = tables.instance
-    return select(table.c.id, table.c.study_id).where(
+    return select(table.c.id, table.c.study_id, table.c.path, table.c.size_bytes).where(
         table.c.sop_instance_uid == arrival.sop_instance_uid, table.c.sha256 == arrival.sha256
-    )
-
-
-def _hold_open(connection: Connection, association: str, study_id: int, now: datetime) -> None:
-    table = tables.reception
-    new = insert_or(connection, table).values(association=association, study_id=study_id, beat_at=now)
-    connection.execute(
-        new.on_conflict_do_update(index_elements=[table.c.association, table.c.study_id], set_={"beat_at": now})
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from oculard_models.contract import Finding
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select
 
 from oculard.clock import Clock
@@ -15,6 +14,7 @@ from oculard.store import tables
 from oculard.store.database import Database
 from oculard.store.events import record
 from oculard.store.queue import Queue, Ticket
+from oculard_models.contract import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +78,9 @@ class Jobs:
 
     def order(self, connection: Connection, study_id: int, orders: Sequence[Order], *, actor: str) -> list[int]:
         """Put the plan's jobs into the queue, inside the settling transaction. Known inputs give no second job."""
-        new = []
-        for order in orders:
-            if not self._is_known(connection, study_id, order) and not self._refresh(connection, study_id, order, actor):
-                new.append(self._insert(connection, study_id, order, actor))
-        return new
+        wanted = [order for order in orders if not self._is_known(connection, study_id, order)]
+        new = [order for order in wanted if not self._refresh(connection, study_id, order, actor)]
+        return [self._insert(connection, study_id, order, actor) for order in new]
 
     def claim(self, owner: str, *, lease_s: float, limit: int, attempts_max: int) -> list[Job]:
         """Up to `limit` jobs of one family: that of the most urgent job, so that they can share a batch.
@@ -102,7 +100,10 @@ class Jobs:
             return [_job(connection, ticket) for ticket in tickets]
 
     def finish(self, job: Job, event: JobEvent, report: NewReport, *, reason: str | None, peers: Sequence[str]) -> int:
-        """Settle a job with its report, findings and deliveries in one transaction. Raises LeaseLost; gives the report's id."""
+        """Settle a job with its report, findings and deliveries in one transaction; gives the report's id.
+
+        Raises LeaseLost.
+        """
         now = self._clock.now()
         with self._database.write() as connection:
             self.queue.settle_in(connection, job.ticket, event, reason=reason)
@@ -178,7 +179,9 @@ class Jobs:
     def _is_known(self, connection: Connection, study_id: int, order: Order) -> bool:
         table = tables.job
         query = select(table.c.id).where(
-            *_same_work(study_id, order), table.c.estimator == order.estimator, table.c.inputs_digest == order.inputs_digest
+            *_same_work(study_id, order),
+            table.c.estimator == order.estimator,
+            table.c.inputs_digest == order.inputs_digest,
         )
         return connection.execute(query).first() is not None
 
@@ -234,7 +237,14 @@ class Jobs:
         ).scalar_one()
         _insert_inputs(connection, job_id, order)
         record(
-            connection, at=now, kind="job", subject_id=job_id, study_id=study_id, name="ordered", target=state, actor=actor
+            connection,
+            at=now,
+            kind="job",
+            subject_id=job_id,
+            study_id=study_id,
+            name="ordered",
+            target=state,
+            actor=actor,
         )
         return int(job_id)
 
@@ -244,7 +254,16 @@ class Jobs:
         row_id = connection.execute(
             insert(table).values(report_id=report_id, peer=peer, **pending).returning(table.c.id)
         ).scalar_one()
-        record(connection, at=now, kind="delivery", subject_id=row_id, study_id=study_id, name="owed", target="pending", actor=peer)
+        record(
+            connection,
+            at=now,
+            kind="delivery",
+            subject_id=row_id,
+            study_id=study_id,
+            name="owed",
+            target="pending",
+            actor=peer,
+        )
 
 
 def _same_work(study_id: int, order: Order) -> tuple[ColumnElement[bool], ...]:
@@ -260,7 +279,9 @@ def _insert_inputs(connection: Connection, job_id: int, order: Order) -> None:
 def _is_first() -> ColumnElement[bool]:
     """The job it amends, if any, has ended: else the amended report could not name its predecessor."""
     earlier = tables.job.alias("earlier")
-    ended = select(earlier.c.id).where(earlier.c.id == tables.job.c.after_job_id, earlier.c.state.in_(JOB.ends)).exists()
+    ended = (
+        select(earlier.c.id).where(earlier.c.id == tables.job.c.after_job_id, earlier.c.state.in_(JOB.ends)).exists()
+    )
     return or_(tables.job.c.after_job_id.is_(None), ended)
 
 

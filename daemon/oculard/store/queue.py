@@ -37,14 +37,25 @@ class Queue:
     """The leased rows of one table, moved by one machine."""
 
     def __init__(
-        self, database: Database, clock: Clock, table: Table, machine: Machine, study_of: Callable[[Any], Any] | None = None
+        self,
+        database: Database,
+        clock: Clock,
+        table: Table,
+        machine: Machine,
+        study_of: Callable[[Any], Any] | None = None,
     ) -> None:
         self._database, self._clock = database, clock
         self.table, self.machine = table, machine
         self._study_of = study_of  # SQL expression for the study of a row; None when rows belong to no study
 
     def claim(
-        self, owner: str, *, lease_s: float, limit: int = 1, where: Sequence[ColumnElement[bool]] = (), order: Sequence[Any] = ()
+        self,
+        owner: str,
+        *,
+        lease_s: float,
+        limit: int = 1,
+        where: Sequence[ColumnElement[bool]] = (),
+        order: Sequence[Any] = (),
     ) -> list[Ticket]:
         """Take up to `limit` ready rows. The attempt is counted here, before the work."""
         table, now = self.table, self._clock.now()
@@ -75,7 +86,9 @@ class Queue:
                     tickets.append(Ticket(id=row.id, study_id=study_id, attempts=row.attempts + 1, owner=owner))
         return tickets
 
-    def settle(self, ticket: Ticket, event: StrEnum, *, reason: str | None = None, delay_s: float = 0.0, **columns: Any) -> None:
+    def settle(
+        self, ticket: Ticket, event: StrEnum, *, reason: str | None = None, delay_s: float = 0.0, **columns: Any
+    ) -> None:
         """End the lease with an event. Raises LeaseLost when the ticket is no longer the holder's."""
         with self._database.write() as connection:
             self.settle_in(connection, ticket, event, reason=reason, delay_s=delay_s, **columns)
@@ -112,7 +125,9 @@ class Queue:
             for ticket in tickets:
                 connection.execute(
                     update(table)
-                    .where(table.c.id == ticket.id, table.c.state == self.machine.held, table.c.lease_owner == ticket.owner)
+                    .where(
+                        table.c.id == ticket.id, table.c.state == self.machine.held, table.c.lease_owner == ticket.owner
+                    )
                     .values(lease_until=self._clock.now() + timedelta(seconds=lease_s))
                 )
 
@@ -121,14 +136,24 @@ class Queue:
         table, now = self.table, self._clock.now()
         over = table.c.lease_until < now if dead_owner is None else table.c.lease_owner == dead_owner
         with self._database.read() as connection:
-            found = connection.execute(select(table.c.id).where(table.c.state == self.machine.held, over)).scalars().all()
+            found = (
+                connection.execute(select(table.c.id).where(table.c.state == self.machine.held, over)).scalars().all()
+            )
         if not found:
             return 0
         with self._database.write() as connection:
             return sum(
-                self.move(connection, row, self.machine.held, self.machine.lost, actor="upkeep", guard=over, run_after=now)
+                self.move(
+                    connection, row, self.machine.held, self.machine.lost, actor="upkeep", guard=over, run_after=now
+                )
                 for row in found
             )
+
+    def holders(self) -> set[str]:
+        """Who holds a lease."""
+        query = select(self.table.c.lease_owner).where(self.table.c.state == self.machine.held).distinct()
+        with self._database.read() as connection:
+            return set(connection.execute(query).scalars())
 
     def move(
         self,
@@ -152,7 +177,9 @@ class Queue:
             conditions.append(table.c.lease_owner == held_by)
         if guard is not None:
             conditions.append(guard)
-        changed = connection.execute(update(table).where(and_(*conditions)).values(state=target, changed_at=now, **columns))
+        changed = connection.execute(
+            update(table).where(and_(*conditions)).values(state=target, changed_at=now, **columns)
+        )
         if changed.rowcount != 1:
             assert changed.rowcount == 0, f"one row must move, not {changed.rowcount}"
             return False
@@ -174,7 +201,7 @@ class Queue:
         """How many rows stand in each state."""
         with self._database.read() as connection:
             rows = connection.execute(select(self.table.c.state, func.count()).group_by(self.table.c.state)).all()
-        return {state: count for state, count in rows}
+        return {row[0]: row[1] for row in rows}
 
     def _ready(self, now: datetime, where: Sequence[ColumnElement[bool]]) -> bool:
         table = self.table

@@ -63,7 +63,13 @@ class Studies:
             return _kept(connection, study_id)
 
     def settle(
-        self, study_id: int, *, active_at: datetime | None, decide: Callable[[Sequence[Kept]], Sequence[Order]], actor: str, why: str
+        self,
+        study_id: int,
+        *,
+        active_at: datetime | None,
+        decide: Callable[[Sequence[Kept]], Sequence[Order]],
+        actor: str,
+        why: str,
     ) -> list[int] | None:
         """Settle a study: plan it and order its jobs in one transaction. Gives the new jobs.
 
@@ -81,7 +87,14 @@ class Studies:
                 return None
             connection.execute(delete(tables.reception).where(tables.reception.c.study_id == study_id))
             record(
-                connection, at=now, kind="study", subject_id=study_id, study_id=study_id, name="settled", actor=actor, reason=why
+                connection,
+                at=now,
+                kind="study",
+                subject_id=study_id,
+                study_id=study_id,
+                name="settled",
+                actor=actor,
+                reason=why,
             )
             return self._jobs.order(connection, study_id, decide(_kept(connection, study_id)), actor=actor)
 

@@ -131,6 +131,7 @@ reception = Table(  # an association that is open and has brought instances of a
     metadata,
     Column("association", String(64), primary_key=True),
     Column("study_id", ForeignKey("study.id"), primary_key=True),
+    Column("owner", String(128), nullable=False),  # the intake process that holds it open
     Column("beat_at", Moment, nullable=False),
 )
 

@@ -27,9 +27,7 @@ class Trace:
         by_image = select(instance.c.study_id).where(instance.c.sop_instance_uid == identity)
         by_report = select(report.c.study_id).where(report.c.sop_instance_uid == identity)
         by_variant = (
-            select(report.c.study_id)
-            .join_from(delivery, report)
-            .where(delivery.c.sent_sop_instance_uid == identity)
+            select(report.c.study_id).join_from(delivery, report).where(delivery.c.sent_sop_instance_uid == identity)
         )
         query = select(study.c.id).where(
             or_(
@@ -86,8 +84,11 @@ class Trace:
         with self._database.read() as connection:
             counts = {name: _by_state(connection, table) for name, table in counted.items()}
             counts["caller"] = _by_state(connection, tables.caller)
-            kept = connection.execute(select(func.count(), func.coalesce(func.sum(tables.instance.c.size_bytes), 0))
-                                      .select_from(tables.instance)).one()
+            kept = connection.execute(
+                select(func.count(), func.coalesce(func.sum(tables.instance.c.size_bytes), 0)).select_from(
+                    tables.instance
+                )
+            ).one()
         return counts | {"instance": {"kept": kept[0], "bytes": int(kept[1])}}
 
     def oldest(self) -> dict[str, datetime | None]:
@@ -106,7 +107,7 @@ def _rows(connection: Connection, table: Table, where: ColumnElement[bool]) -> l
 
 def _by_state(connection: Connection, table: Table) -> dict[str, int]:
     rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state).order_by(table.c.state)).all()
-    return {state: count for state, count in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def _oldest(connection: Connection, table: Table, where: ColumnElement[bool]) -> datetime | None:

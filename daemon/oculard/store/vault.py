@@ -1,4 +1,4 @@
-"""The vault: files on disk. A file is here, whole and synced, before anyone is told so; nothing here is ever changed."""
+"""The vault: files on disk. A file is here, whole and synced, before anyone is told so; none is ever changed."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Chores:
 
     def open_night(self) -> None:
         """Let the waiting jobs run while the window is open."""
-        if is_open(self.settings.night, self.clock.now()):
+        if is_open(self.settings.night, self.clock.now(), self.settings.site.time_zone):
             count = self.jobs.release(actor="night")
             if count:
                 logger.info("night jobs released", count=count)
@@ -80,15 +80,19 @@ class Chores:
 
 def schedule(chores: Chores) -> BackgroundScheduler:
     """A scheduler that wakes each chore; late and missed wake-ups melt into one."""
-    scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
+    scheduler = BackgroundScheduler(
+        timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+    )
     for chore, every_s in (
         (chores.reap, 5),
         (chores.open_night, 15),
-        (chores.chase_commitments, 60),
+        (chores.chase_commitments, 10),
         (chores.watch_disk, 30),
         (chores.sweep, 3600),
     ):
-        scheduler.add_job(_patient(chore), "interval", seconds=every_s, next_run_time=chores.clock.now(), id=chore.__name__)
+        scheduler.add_job(
+            _patient(chore), "interval", seconds=every_s, next_run_time=chores.clock.now(), id=chore.__name__
+        )
     return scheduler
 
 

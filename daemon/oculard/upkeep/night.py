@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from oculard.settings import Night
 
 
-def is_open(night: Night, now: datetime) -> bool:
+def is_open(night: Night, now: datetime, time_zone: str) -> bool:
     """Whether the window is open at an aware moment. Equal start and end mean always."""
-    local = now.astimezone(ZoneInfo(night.time_zone)).time()
+    local = now.astimezone(ZoneInfo(time_zone)).time()
     start, end = time.fromisoformat(night.start), time.fromisoformat(night.end)
     if start == end:
         return True

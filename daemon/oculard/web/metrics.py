@@ -35,7 +35,9 @@ class StoreCollector(Collector):
         yield self._ages()
         yield self._alive()
         yield self._standing()
-        yield GaugeMetricFamily("oculard_disk_free_bytes", "Free space of the vault.", value=self._vault.free_gib() * GIB)
+        yield GaugeMetricFamily(
+            "oculard_disk_free_bytes", "Free space of the vault.", value=self._vault.free_gib() * GIB
+        )
 
     def _ages(self) -> Metric:
         gauge = GaugeMetricFamily("oculard_oldest_seconds", "Age of the oldest that has not ended.", labels=["kind"])
@@ -44,7 +46,9 @@ class StoreCollector(Collector):
         return gauge
 
     def _alive(self) -> Metric:
-        gauge = GaugeMetricFamily("oculard_role_up", "Processes of each role that were heard of lately.", labels=["role"])
+        gauge = GaugeMetricFamily(
+            "oculard_role_up", "Processes of each role that were heard of lately.", labels=["role"]
+        )
         up: dict[str, int] = {}
         for role in self._roles.list():
             up[role.role] = up.get(role.role, 0) + int(self._roles.is_alive(role))

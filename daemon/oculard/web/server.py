@@ -34,10 +34,14 @@ class WebServer:
     ) -> None:
         self._settings = settings
         app = make_app(settings, database, vault, roles, trace, alarms)
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", limit_concurrency=64, timeout_keep_alive=5)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", limit_concurrency=64, timeout_keep_alive=5
+        )
         self._server = uvicorn.Server(config)
         self._socket = socket.create_server((settings.web.host, settings.web.port))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True
+        )
 
     @property
     def port(self) -> int:
@@ -72,7 +76,9 @@ def make_app(
     def readyz() -> JSONResponse:
         """The daemon can do its work: database, disk and every role."""
         checks = _checks(settings, database, vault, roles)
-        return JSONResponse({"ready": all(checks.values()), "checks": checks}, status_code=200 if all(checks.values()) else 503)
+        return JSONResponse(
+            {"ready": all(checks.values()), "checks": checks}, status_code=200 if all(checks.values()) else 503
+        )
 
     @app.get("/metrics")
     def metrics() -> Response:

@@ -199,6 +199,7 @@ def upgrade() -> None:
         "reception",
         sa.Column("association", sa.String(length=64), nullable=False),
         sa.Column("study_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("owner", sa.String(length=128), nullable=False),
         sa.Column("beat_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_reception_study_id")),
         sa.PrimaryKeyConstraint("association", "study_id", name=op.f("pk_reception")),

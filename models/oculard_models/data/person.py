@@ -12,6 +12,7 @@ import numpy as np
 
 Sex = Literal["F", "M"]
 
+STREAM = 101  # of random numbers: see data/paint.py
 VALUES = ("age", "sbp", "dbp", "glucose", "waist", "bmi")  # the numbers of a Person, in the order of every table
 
 # Lower and upper end, mean and standard deviation of each number. They resemble a Japanese health check-up of
@@ -82,4 +83,4 @@ def sample_person(rng: np.random.Generator) -> Person:
 
 def sample_people(count: int, seed: int) -> list[Person]:
     """Draw `count` people; the same seed gives the same people, and a longer list begins with the shorter one."""
-    return [sample_person(np.random.default_rng([seed, index])) for index in range(count)]
+    return [sample_person(np.random.default_rng([STREAM, seed, index])) for index in range(count)]

@@ -37,10 +37,10 @@ class Vessel:
     width: Points
     strength: float  # 1 opaque; twigs are fainter
 
-    def ribbon(self, share: float = 1.0) -> Points:
-        """Return the outline, 2 * points x 2, of the middle `share` of the vessel."""
+    def ribbon(self, share: float, margin: float) -> Points:
+        """Return the outline, 2 * points x 2, of the middle `share` of the vessel, narrower by `margin` each side."""
         across, _ = _across(self.line)
-        half = across * (self.width[:, None] * share / 2)
+        half = across * np.maximum(self.width[:, None] * share / 2 - margin, 0.0)
         return np.concatenate([self.line + half, (self.line - half)[::-1]])
 
 

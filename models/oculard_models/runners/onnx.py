@@ -142,7 +142,6 @@ def _session(bundle: Bundle, choice: Choice, threads: int) -> InferenceSession:
     options.log_severity_level = QUIET
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # not ORT's own, which we did not look into
     try:
         return onnxruntime.InferenceSession(content, options, providers=list(choice.providers))
     except _errors() as why:

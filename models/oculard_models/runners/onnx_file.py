@@ -25,15 +25,18 @@ TENSORS_IN: Mapping[str, Mapping[int, str]] = MappingProxyType(
 )
 EXTERNAL_DATA, DATA_LOCATION = 13, 14  # of Tensor: where it lies; 0 in the file itself, 1 outside
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, groups, do not occur in ONNX
+ORT_MARK = b"ORTM"  # at byte 4: onnxruntime then reads the whole file as a flatbuffer, which we do not look into
 MAX_DEPTH = 64  # of graphs in attributes of nodes of graphs
 
 
-class NotOnnx(ValueError):  # noqa: N818  # named for what happened, like every error here
-    """The bytes are no protobuf message, or a truncated one."""
+class NotOnnx(ValueError):
+    """The bytes are no protobuf message, a truncated one, or also something else."""
 
 
 def has_external_data(content: bytes) -> bool:
     """Tell whether any tensor of the model says that it lies in another file. Raises NotOnnx."""
+    if content[4:8] == ORT_MARK:
+        raise NotOnnx("it is in onnxruntime's own format")
     return _looks_outside(memoryview(content), "Model", 0)
 
 

@@ -17,7 +17,7 @@ from oculard_models.export import manifest_toml, run_onnx
 from oculard_models.manifest import Golden, InputSpec, Manifest, Output, OutputKind, Weights
 from oculard_models.preprocess import prepare
 
-GOLDEN_SEED = 20_000_001  # an eye that no training paints
+GOLDEN_SEED = 20_000_001  # below every training's seeds
 GOLDEN_PX = 256
 
 CONCEPTS: Mapping[str, tuple[str, str]] = {  # code of the concept, UCUM unit
@@ -70,7 +70,7 @@ sex. All figures, with the command that makes them, are in `metrics.json`.
 
 ## Licence / ライセンス
 
-Same as the software. Nobody else's data or weights are in it.
+Apache-2.0, as the software. Nobody else's data or weights are in it.
 """
 
 
@@ -86,7 +86,7 @@ def write_bundle(
         version="1.0.0",
         title="Systemic attributes (demonstration)",
         manufacturer="oculard",
-        licence="same as oculard",
+        licence="Apache-2.0",
         demonstration=True,
         interval=0.9,
         weights=Weights(file="model.onnx", sha256=hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()),

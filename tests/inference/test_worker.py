@@ -1,0 +1,349 @@
+"""The worker on real files, with the real bundle: what it reports, and whose trouble stays whose."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from fakes import FakeClock
+from oculard.inference.estimators import Estimators, families, find
+from oculard.inference.worker import Worker
+from oculard.intake.role import folder_import
+from oculard.job import JobEvent
+from oculard.report.read import ReadReport, read_report
+from oculard.report.request import Device
+from oculard.settings import Settings, Store
+from oculard.settings import Worker as WorkerSettings
+from oculard.store.database import Database
+from oculard.upkeep.settling import Settling
+from oculard_models.contract import EstimateFailed
+from oculard_models.data.paint import paint
+from oculard_models.data.painted_study import Visit, painted_uid, wrap_fundus
+from oculard_models.data.person import Person, sample_people
+from oculard_models.registry import BUNDLES, Bundle
+from pydicom.dataset import FileDataset
+from shelf import Shelf
+
+Pixels = npt.NDArray[np.uint8]
+PERSON: Person = sample_people(1, 11)[0]
+
+
+class Bench:
+    """A store, a device's words and a worker."""
+
+    def __init__(self, folder: Path, bundles: Sequence[Bundle] | None = None) -> None:
+        self.folder, self.clock = folder, FakeClock()
+        database = Database(f"sqlite:///{folder / 'oculard.db'}")
+        database.upgrade()
+        self.shelf = Shelf(database, self.clock, folder / "vault")
+        self.settings = Settings(store=Store(folder=folder / "vault", disk_free_min_gib=0))
+        found = find([])[0] if bundles is None else list(bundles)
+        self.settling = Settling(
+            self.settings, self.shelf.studies, families(find([])[0], {"systemic": "systemic-demo"}), self.clock
+        )
+        self.estimators = Estimators(found, providers=["cpu"], threads=1)
+        self.worker = Worker(
+            owner="worker",
+            settings=WorkerSettings(attempts_max=2),
+            jobs=self.shelf.jobs,
+            vault=self.shelf.vault,
+            alarms=self.shelf.alarms,
+            estimators=self.estimators,
+            device=Device(manufacturer="oculard", software_version="0", serial_number="1", device_uid="2.25.1"),
+            peers=["pacs"],
+            zone=UTC,
+            clock=self.clock,
+        )
+
+    def receive(self, *images: FileDataset) -> None:
+        """Take images into custody as an import does."""
+        for ds in images:
+            path = self.folder / "in" / f"{ds.SOPInstanceUID}.dcm"
+            path.parent.mkdir(exist_ok=True)
+            ds.save_as(path, enforce_file_format=True)
+        for one in folder_import(self.settings, self.shelf.instances, self.shelf.vault).run(self.folder / "in"):
+            assert one.outcome in ("received", "duplicate"), one
+        shutil.rmtree(self.folder / "in")
+
+    def work(self) -> list[ReadReport]:
+        """Settle, work until nothing waits, and read every report that was made, oldest first."""
+        self.clock.sleep(60)
+        while self.settling.step():
+            pass
+        for _ in range(20):
+            if not self.worker.step():
+                break
+        return self.reports()
+
+    def reports(self) -> list[ReadReport]:
+        """Every report, oldest first."""
+        with self.shelf.database.read() as connection:
+            rows = connection.exec_driver_sql("SELECT path FROM report ORDER BY id").all()
+        return [read_report(self.shelf.vault.path(path).read_bytes()) for (path,) in rows]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A fresh bench."""
+    made = Bench(tmp_path)
+    yield made
+    made.shelf.database.close()
+
+
+def photograph(name: str, eye: str = "R", pixels: Pixels | None = None, study: str = "s", **changes: Any) -> FileDataset:
+    """A painted photograph, or given pixels, as a device sends it."""
+    visit = Visit(study_uid=painted_uid(study), series_uid=painted_uid(study, "series"), **changes)
+    shown = paint(PERSON, eye or "R", 5, 320) if pixels is None else pixels
+    return wrap_fundus(shown, visit, eye=eye, uid=painted_uid(name), number=1)
+
+
+def test_a_photograph_becomes_a_report(bench: Bench) -> None:
+    """Seven findings with values and uncertainties, stored and reported alike, owed to the PACS."""
+    bench.receive(photograph("a"))
+    (report,) = bench.work()
+
+    assert report.outcome == "complete"
+    assert [finding.concept for finding in report.findings if finding.value is None] == []
+    (row,) = bench.shelf.trace.study(1)["reports"]
+    stored = {finding["name"]: finding["value"] for finding in row["findings"]}
+    assert len(stored) == 7
+    assert report.sop_instance_uid == row["sop_instance_uid"]
+    assert bench.shelf.deliveries.queue.counts() == {"pending": 1}
+
+
+def test_both_eyes_are_two_reports(bench: Bench) -> None:
+    """One report for each eye, never a value of one eye in the other's."""
+    bench.receive(photograph("a"), photograph("b", "L"))
+
+    reports = bench.work()
+    assert sorted((report.eye, report.images[0].sop_instance_uid) for report in reports) == [
+        ("L", painted_uid("b")),
+        ("R", painted_uid("a")),
+    ]
+
+
+def test_an_unknown_eye_is_said_and_not_guessed(bench: Bench) -> None:
+    """No value, the reason in words, and the job is rejected rather than failed."""
+    bench.receive(photograph("a", eye=""))
+    (report,) = bench.work()
+
+    assert (report.eye, report.outcome) == ("U", "eye-unknown")
+    assert {finding.value for finding in report.findings} == {None}
+    assert {finding.qualifier for finding in report.findings} == {"not-attempted"}
+    assert "no laterality in the header" in report.remark
+    assert bench.shelf.jobs.queue.counts() == {"rejected": 1}
+
+
+def test_an_ungradable_image_is_said(bench: Bench) -> None:
+    """A black picture gives a report without numbers that says why."""
+    bench.receive(photograph("a", pixels=np.zeros((320, 320, 3), np.uint8)))
+    (report,) = bench.work()
+
+    assert (report.outcome, report.quality) == ("ungradable", "ungradable")
+    assert "no-field" in report.remark
+    assert bench.shelf.jobs.queue.counts() == {"rejected": 1}
+
+
+def test_one_bad_image_does_not_spoil_the_eye(bench: Bench) -> None:
+    """The good image is used, the bad one is named with its grade."""
+    bench.receive(photograph("a"), photograph("b", pixels=np.zeros((320, 320, 3), np.uint8)))
+    (report,) = bench.work()
+
+    assert report.outcome == "complete"
+    assert {image.sop_instance_uid: image.used for image in report.images} == {
+        painted_uid("a"): True,
+        painted_uid("b"): False,
+    }
+    assert {source for finding in report.findings for source in finding.sources} == {painted_uid("a")}
+
+
+def broken_jpeg(name: str) -> FileDataset:
+    """A photograph whose pixels are no JPEG at all."""
+    from pydicom.encaps import encapsulate
+
+    ds = photograph(name, study="broken")
+    ds.PixelData = encapsulate([b"\xff\xd8\xff\xe0 no jpeg" * 40])
+    ds["PixelData"].is_undefined_length = True
+    return ds
+
+
+def test_a_poison_image_hurts_its_own_job_only(bench: Bench) -> None:
+    """Pixels that cannot be decoded fail their job with a report that says so; the neighbour in the batch is fine."""
+    bench.receive(broken_jpeg("poison"), photograph("fine"))
+    reports = {report.images[0].sop_instance_uid: report for report in bench.work()}
+
+    assert reports[painted_uid("poison")].outcome == "failed"
+    assert "pixels-undecodable" in reports[painted_uid("poison")].remark
+    assert {f.qualifier for f in reports[painted_uid("poison")].findings} == {"failure"}
+    assert reports[painted_uid("fine")].outcome == "complete"
+    assert bench.shelf.jobs.queue.counts() == {"failed": 1, "reported": 1}
+
+
+def test_an_implausible_size_is_not_decoded(bench: Bench) -> None:
+    """A header that promises gigapixels costs no memory."""
+    ds = photograph("huge")
+    ds.Rows = ds.Columns = 65535
+    bench.receive(ds)
+    (report,) = bench.work()
+
+    assert report.outcome == "failed"
+    assert "size-implausible" in report.remark
+
+
+def test_a_broken_bundle_fails_its_jobs_and_says_so(tmp_path: Path) -> None:
+    """Weights whose digest is wrong are not run; the report says that the estimator cannot be used."""
+    altered = tmp_path / "bundles" / "systemic-demo"
+    shutil.copytree(BUNDLES / "systemic-demo", altered)
+    with (altered / "model.onnx").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\0\1\2\3")
+    (whole,) = find([])[0]
+    bench = Bench(tmp_path, [Bundle(folder=altered, manifest=whole.manifest, card=whole.card)])
+    bench.receive(photograph("a"))
+    (report,) = bench.work()
+
+    assert report.outcome == "failed"
+    assert "estimator cannot be used" in report.remark
+    assert bench.shelf.trace.jobs(state="failed", limit=1)[0]["reason"] == "bundle-refused"
+
+
+def test_a_missing_bundle_fails_without_a_report_and_alarms(tmp_path: Path) -> None:
+    """Nothing is known of what should have been estimated: a person must look."""
+    bench = Bench(tmp_path, [])
+    bench.receive(photograph("a"))
+
+    assert bench.work() == []
+    assert bench.shelf.trace.jobs(state="failed", limit=1)[0]["reason"] == "bundle-missing"
+    assert [alarm.name for alarm in bench.shelf.alarms.standing()] == ["job-without-report"]
+
+
+class Moody:
+    """The real estimator, which fails whenever a chosen picture is in the batch."""
+
+    def __init__(self, real: Any, dislikes: npt.NDArray[np.float32]) -> None:
+        self.real, self.dislikes = real, dislikes
+
+    def prepare(self, image: Any) -> Any:
+        return self.real.prepare(image)
+
+    def estimate(self, batch: npt.NDArray[np.float32]) -> Any:
+        if any(np.array_equal(tensor, self.dislikes) for tensor in batch):
+            raise EstimateFailed("not this one")
+        return self.real.estimate(batch)
+
+
+def test_an_estimator_that_fails_on_one_image_spares_the_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch is taken apart: the culprit's job fails, the others get their values."""
+    from oculard_models.contract import ImageInput
+
+    served = bench.estimators.get("systemic-demo@1.0.0")
+    others = {"x": paint(PERSON, "R", 6, 320), "y": paint(PERSON, "R", 7, 320)}
+    bench.receive(*(photograph(name, pixels=pixels, study=name) for name, pixels in others.items()), photograph("culprit"))
+    ds = photograph("culprit")
+    from pydicom.pixels import pixel_array
+
+    seen = ImageInput(sop_instance_uid="1", eye="R", pixels=pixel_array(ds))
+    moody = Moody(served.estimator, served.estimator.prepare(seen))
+    monkeypatch.setattr(bench.estimators, "get", lambda name: type(served)(manifest=served.manifest, estimator=moody))
+
+    outcomes = {report.images[0].sop_instance_uid: report.outcome for report in bench.work()}
+    assert outcomes == {painted_uid("x"): "complete", painted_uid("y"): "complete", painted_uid("culprit"): "failed"}
+
+
+def test_a_job_whose_workers_died_gets_a_report_of_its_failure(bench: Bench) -> None:
+    """After the last attempt nothing is decoded any more: the report says that the analysis ended abnormally."""
+    bench.receive(photograph("a"))
+    bench.clock.sleep(60)
+    bench.settling.step()
+    for _ in range(2):
+        bench.shelf.claim("dies")
+        bench.shelf.jobs.queue.reap(dead_owner="dies")
+    (report,) = bench.work()
+
+    assert report.outcome == "failed"
+    assert "ended abnormally 2 times" in report.remark
+    assert bench.shelf.jobs.queue.counts() == {"failed": 1}
+
+
+def test_a_late_image_amends_the_report(bench: Bench) -> None:
+    """The second report names the first as its predecessor and has another UID; the first stays."""
+    bench.receive(photograph("a"))
+    (first,) = bench.work()
+    bench.receive(photograph("b", pixels=paint(PERSON, "R", 5, 320, shot=1)))
+    again, amended = bench.work()
+
+    assert again == first
+    assert amended.predecessor is not None
+    assert amended.predecessor.sop_instance_uid == first.sop_instance_uid
+    assert amended.sop_instance_uid != first.sop_instance_uid
+    assert len(amended.images) == 2
+
+
+def test_a_requeued_failure_amends_its_report(bench: Bench) -> None:
+    """What failed and was tried again is another report under another UID that names the first."""
+    bench.receive(broken_jpeg("a"))
+    (first,) = bench.work()
+    assert bench.shelf.jobs.requeue(actor="person") == 1
+    _, second = bench.work()
+
+    assert second.predecessor is not None
+    assert second.predecessor.sop_instance_uid == first.sop_instance_uid
+
+
+def test_the_same_work_done_twice_has_the_same_uid(bench: Bench, tmp_path: Path) -> None:
+    """A report's UID is a function of inputs, estimator and version: another installation makes the same."""
+    other = Bench(tmp_path / "other") if (tmp_path / "other").mkdir() is None else None
+    assert other is not None
+    for one in (bench, other):
+        one.receive(photograph("a"))
+    (first,), (second,) = bench.work(), other.work()
+
+    assert first.sop_instance_uid == second.sop_instance_uid
+    assert [finding.value for finding in first.findings] == [finding.value for finding in second.findings]
+
+
+def test_a_file_that_cannot_be_read_is_tried_again(bench: Bench) -> None:
+    """A vault that is away for a moment is the world's trouble: the job waits and is not failed at once."""
+    bench.receive(photograph("a"))
+    (image,) = bench.shelf.trace.study(1)["instances"]
+    kept = bench.shelf.vault.path(image["path"])
+    kept.rename(kept.with_suffix(".away"))
+    assert bench.work() == []
+    assert bench.shelf.jobs.queue.counts() == {"queued": 1}
+
+    kept.with_suffix(".away").rename(kept)
+    bench.clock.sleep(10)
+    (report,) = bench.work()
+    assert report.outcome == "complete"
+
+
+def test_further_images_are_left_out_aloud(bench: Bench) -> None:
+    """More images than the manifest takes: the report says how many were not looked at."""
+    bench.receive(*(photograph(f"p{n}", pixels=paint(PERSON, "R", 5, 200, shot=n)) for n in range(10)))
+    (report,) = bench.work()
+
+    assert len(report.images) == 8
+    assert "2 further images of this eye were left out" in report.remark
+
+
+def test_a_job_is_settled_once(bench: Bench) -> None:
+    """A worker that stalled beyond its lease throws its result away: one report, one delivery."""
+    bench.receive(photograph("a"))
+    bench.clock.sleep(60)
+    bench.settling.step()
+    (stalled,) = bench.shelf.claim("stalled", lease_s=1)
+    bench.clock.sleep(2)
+    bench.shelf.jobs.queue.reap()
+    assert len(bench.work()) == 1
+
+    from oculard.store.queue import LeaseLost
+
+    with pytest.raises(LeaseLost):
+        bench.shelf.finish(stalled, event=JobEvent.DONE)
+    assert len(bench.reports()) == 1

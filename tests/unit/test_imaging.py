@@ -1,0 +1,173 @@
+"""Facts, kinds and eyes: what a header says, and what it does not."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oculard.imaging.eyes import acquisitions, by_eye, is_complete
+from oculard.imaging.facts import BadHeader, Eye, Facts, is_uid, read_eye, read_facts
+from oculard.imaging.kinds import EN_FACE, FUNDUS, OCT_EN_FACE, OCT_VOLUME, OPHTHALMIC_TOMOGRAPHY, OTHER, kind_of
+from pydicom.dataset import Dataset
+
+OP_8_BIT = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
+
+
+def header(**values: Any) -> Dataset:
+    """A header with the four UIDs."""
+    ds = Dataset()
+    uids = {"SOPClassUID": OP_8_BIT, "SOPInstanceUID": "1.2", "StudyInstanceUID": "1.3", "SeriesInstanceUID": "1.4"}
+    for keyword, value in (uids | values).items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def frames(*lateralities: str) -> list[Dataset]:
+    """Per-frame functional groups with these frame lateralities."""
+    groups = []
+    for laterality in lateralities:
+        anatomy, group = Dataset(), Dataset()
+        anatomy.FrameLaterality = laterality
+        group.FrameAnatomySequence = [anatomy]
+        groups.append(group)
+    return groups
+
+
+@pytest.mark.parametrize(
+    ("values", "eye", "why"),
+    [
+        ({"ImageLaterality": "R"}, Eye.RIGHT, "ImageLaterality"),
+        ({"ImageLaterality": "l "}, Eye.LEFT, "ImageLaterality"),
+        ({"Laterality": "L"}, Eye.LEFT, "Laterality"),
+        ({"ImageLaterality": "", "Laterality": "R"}, Eye.RIGHT, "Laterality"),
+        ({"PerFrameFunctionalGroupsSequence": frames("L", "L")}, Eye.LEFT, "FrameLaterality"),
+        ({"PerFrameFunctionalGroupsSequence": frames("L", "R")}, Eye.UNKNOWN, "FrameLaterality says both eyes"),
+        ({"ImageLaterality": "B"}, Eye.UNKNOWN, "ImageLaterality says both eyes"),
+        ({"ImageLaterality": "R", "Laterality": "L"}, Eye.UNKNOWN, "contradiction: ImageLaterality R, Laterality L"),
+        ({"ImageLaterality": "OD"}, Eye.UNKNOWN, "no laterality in the header"),
+        ({"SeriesDescription": "right eye"}, Eye.UNKNOWN, "no laterality in the header"),
+        ({}, Eye.UNKNOWN, "no laterality in the header"),
+    ],
+)
+def test_an_eye_is_read_and_never_guessed(values: dict[str, Any], eye: Eye, why: str) -> None:
+    """Image Laterality, then Laterality, then the frames; contradictions and free text leave the eye unknown."""
+    assert read_eye(header(**values)) == (eye, why)
+
+
+@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
+@pytest.mark.parametrize("uid", ["", "../../etc/passwd", "1..2", "1." + "2" * 70, "a.b", "1.2/3", "01.2"])
+def test_a_header_without_its_uids_is_refused(keyword: str, uid: str) -> None:
+    """Missing, malformed, absurd: custody needs the four UIDs."""
+    with pytest.raises(BadHeader, match=keyword):
+        read_facts(header(**{keyword: uid}))
+
+
+@given(st.text(max_size=80))
+def test_only_uids_pass_for_uids(text: str) -> None:
+    """What passes has digits and dots alone, no path and no more than 64 characters."""
+    if is_uid(text):
+        assert set(text) <= set("0123456789.")
+        assert len(text) <= 64
+        assert ".." not in text
+
+
+def test_facts_survive_the_database() -> None:
+    """As JSON and back they are the same."""
+    facts = read_facts(header(ImageLaterality="R", Modality="op", ImageType=["ORIGINAL", "PRIMARY", "", "COLOR"]))
+
+    assert Facts.from_json(facts.as_json()) == facts
+    assert facts.modality == "OP"
+
+
+def test_bad_values_are_no_reason_to_refuse() -> None:
+    """A device's wrong number or date is kept as it is: custody comes first."""
+    ds = header()
+    ds.add_new("NumberOfFrames", "IS", None)
+    ds.AcquisitionDateTime = "yesterday"
+
+    facts = read_facts(ds)
+    assert facts.frames == 1
+    assert facts.acquired_at == "yesterday"
+
+
+def photograph(uid: str, eye: str = "R", at: str = "20261120090000", **changes: Any) -> Facts:
+    """Facts of a colour photograph."""
+    values: dict[str, Any] = {
+        "sop_class_uid": OP_8_BIT,
+        "sop_instance_uid": uid,
+        "study_instance_uid": "1",
+        "series_instance_uid": "2",
+        "modality": "OP",
+        "samples_per_pixel": 3,
+        "acquired_at": at,
+    }
+    return Facts(eye=Eye(eye), **(values | changes))
+
+
+def volume(uid: str, eye: str = "R", at: str = "20261120090000", **changes: Any) -> Facts:
+    """Facts of an OCT volume."""
+    return photograph(uid, eye, at, **({"sop_class_uid": OPHTHALMIC_TOMOGRAPHY, "samples_per_pixel": 1} | changes))
+
+
+def slab(uid: str, eye: str = "R", at: str = "20261120090000", **changes: Any) -> Facts:
+    """Facts of an en face slab."""
+    return photograph(uid, eye, at, **({"sop_class_uid": OCT_EN_FACE, "samples_per_pixel": 1} | changes))
+
+
+def test_kinds() -> None:
+    """Colour photographs, volumes and slabs are told apart; infrared and multi-frame photographs are none of them."""
+    assert kind_of(photograph("1")) == FUNDUS
+    assert kind_of(photograph("1", sop_class_uid="1.2.840.10008.5.1.4.1.1.77.1.4")) == FUNDUS
+    assert kind_of(photograph("1", modality="XC", sop_class_uid="1.2.840.10008.5.1.4.1.1.77.1.4")) == OTHER
+    assert kind_of(photograph("1", image_type=("ORIGINAL", "PRIMARY", "", "INFRARED"))) == OTHER
+    assert kind_of(photograph("1", samples_per_pixel=1)) == OTHER
+    assert kind_of(photograph("1", frames=2)) == OTHER
+    assert kind_of(volume("1")) == OCT_VOLUME
+    assert kind_of(slab("1")) == EN_FACE
+
+
+def test_images_are_grouped_by_eye_in_the_order_they_were_taken() -> None:
+    """The unknown stay a group of their own."""
+    groups = by_eye([photograph("2", at="20261120090100"), photograph("1"), photograph("3", "L"), photograph("4", "U")])
+
+    assert {eye: [f.sop_instance_uid for f in group] for eye, group in groups.items()} == {
+        Eye.RIGHT: ["1", "2"],
+        Eye.LEFT: ["3"],
+        Eye.UNKNOWN: ["4"],
+    }
+
+
+def test_a_volume_finds_its_photograph_and_slabs() -> None:
+    """Same eye and frame of reference, or near in time; another eye's or an unknown eye's never."""
+    found = acquisitions(
+        [
+            volume("v1", at="20261120090000", frame_of_reference_uid="9.1"),
+            volume("v2", at="20261120091000", frame_of_reference_uid="9.2"),
+            photograph("p1", at="20261120090005"),
+            photograph("p2", at="20261120091005"),
+            photograph("pl", "L", at="20261120090005"),
+            photograph("pu", "U", at="20261120090005"),
+            photograph("far", at="20261120120000"),
+            slab("s1", at="20261120095900", frame_of_reference_uid="9.1"),
+            slab("s2", at="20261120091001"),
+        ]
+    )
+
+    assert [(a.volume.sop_instance_uid, a.photograph and a.photograph.sop_instance_uid) for a in found] == [
+        ("v1", "p1"),
+        ("v2", "p2"),
+    ]
+    assert [[s.sop_instance_uid for s in a.slabs] for a in found] == [["s1"], ["s2"]]
+
+
+def test_a_device_profile_says_when_a_study_is_complete() -> None:
+    """A pair needs both eyes; an acquisition needs its volume and its number of files."""
+    right, left = photograph("1"), photograph("2", "L")
+    assert not is_complete([right], "fundus-pair")
+    assert not is_complete([right, photograph("3", "U")], "fundus-pair")
+    assert is_complete([right, left], "fundus-pair")
+    assert is_complete([volume("1"), right], "oct-2")
+    assert not is_complete([volume("1")], "oct-2")
+    assert not is_complete([right, left], "oct-2")
+    assert is_complete([volume("1"), *[slab(str(n)) for n in range(8)]], "oct-9")
+    assert not is_complete([right, left], "nothing")
