@@ -15,6 +15,7 @@ import structlog
 import postgres
 from fakes import FakeClock
 from oculard.store.database import Database
+from peers import missing
 from shelf import Shelf
 
 DATA = Path(os.environ.get("OCULARD_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
@@ -31,13 +32,6 @@ def _quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-def missing_peer(reason: str) -> None:
-    """Skip, and say why; where CI=true a missing peer is a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"with CI=true every peer must be there: {reason}")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Real photographs and awkward DICOM, beside the project."""
@@ -50,7 +44,7 @@ def data() -> Path:
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server of our own."""
     if postgres.find_binaries() is None:
-        missing_peer("PostgreSQL's server is not installed")
+        missing("PostgreSQL's server is not installed")
     with postgres.cluster() as url:
         yield url
 

@@ -175,11 +175,16 @@ class Device:
 
 
 def fragments(
-    association: Any, data: bytes | None, *, sop_class: str = OPHTHALMIC_8_BIT, sop_instance: str | None
+    association: Any,
+    data: bytes | None,
+    *,
+    sop_class: str = OPHTHALMIC_8_BIT,
+    sop_instance: str | None,
+    message_id: int | None = 1,
 ) -> list[P_DATA]:
     """A C-STORE request in pieces; `None` announces no data set."""
     request = C_STORE()
-    request.MessageID, request.Priority = 1, 2
+    request.MessageID, request.Priority = message_id, 2
     request.AffectedSOPClassUID = UID(sop_class)
     request._affected_sop_instance_uid = None if sop_instance is None else UID(sop_instance)
     if data is not None:

@@ -26,10 +26,15 @@ def program(name: str) -> str:
     """Where a peer's program is; without it the test is skipped, and fails where CI=true."""
     found = shutil.which(name, path=SYSTEM_PATH)
     if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"with CI=true every peer must be there: {name} is not installed")
-        pytest.skip(f"{name} is not installed (tests/install-peers installs it)")
-    return found
+        missing(f"{name} is not installed (tests/install-peers installs it)")
+    return str(found)
+
+
+def missing(reason: str) -> None:
+    """Skip, and say why; where CI=true a missing peer is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"with CI=true every peer must be there: {reason}")
+    pytest.skip(reason)
 
 
 def free_port() -> int:

@@ -39,7 +39,7 @@ def test_an_answer_on_an_association_of_its_own_delivers(outbox: Outbox, practic
         pacs = practice(commitment="new", answers_to=("127.0.0.1", role.port))
         outbox.owe(2)
 
-        outbox.sender(peer(pacs.port, commitment=True)).step()
+        outbox.sender(peer(pacs.port, commitment=True), commitment_wait_s=3600.0).step()
 
         assert outbox.states() == ["delivered"] * 2
         assert pacs.commitments == 1

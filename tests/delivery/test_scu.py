@@ -161,6 +161,17 @@ def test_small_messages_are_not_held_back(practice: Start):
         assert connection.gettimeout() == 1.0
 
 
+def test_an_answer_is_for_whoever_asked(practice: Start):
+    """The thread that runs beside an association takes no answer from the queue; a request does."""
+    pacs = practice()
+
+    with PeerAssociation(target(pacs.port), [VERIFICATION]) as association:
+        dimse, answer = association._assoc.dimse, (1, object())
+        dimse.msg_queue.put(answer)
+        assert dimse.get_msg(block=False) == (None, None)
+        assert dimse.get_msg(block=True) == answer
+
+
 def test_a_peer_that_stops_reading_is_left(practice: Start, tmp_path: Path):
     """A peer that neither reads nor answers holds us up no longer than it may take to answer."""
     pacs = practice()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -268,13 +269,12 @@ def test_a_slow_pacs_is_waited_for(outbox: Outbox, practice: Start):
     pacs = practice(waits_for=gate)
     outbox.owe()
     sender = outbox.sender(peer(pacs.port))
-    step = threading.Thread(target=sender.step)
+    step = ThreadPoolExecutor().submit(sender.step)
 
-    step.start()
     assert pacs.wait_for(lambda: pacs.associations == 1)
     assert outbox.states() == ["sending"]
     gate.set()
-    step.join()
+    assert step.result()
 
     assert outbox.states() == ["delivered"]
     assert len(pacs.received) == 1
@@ -362,14 +362,13 @@ def test_a_lost_lease_is_somebody_elses_report(outbox: Outbox, practice: Start):
     pacs = practice(waits_for=gate)
     (data,) = outbox.owe()
     slow, clock = outbox.sender(peer(pacs.port), owner="slow"), outbox.shelf.clock
-    step = threading.Thread(target=slow.step)
+    step = ThreadPoolExecutor().submit(slow.step)
 
-    step.start()
     assert pacs.wait_for(lambda: pacs.associations == 1)
     clock.pass_(1000)
     assert outbox.shelf.deliveries.queue.reap() == 1
     gate.set()
-    step.join()
+    assert step.result()
     assert outbox.states() == ["pending"]
     outbox.sender(peer(pacs.port), owner="next").step()
 

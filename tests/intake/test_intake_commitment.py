@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate
 from pynetdicom import AE, build_role, evt
 
 from devices import OPHTHALMIC_8_BIT, Device, Site, photograph
+from oculard.intake.answering import ATTEMPTS_MAX
 from oculard.intake.commitment import ITEMS_MAX
 from oculard.intake.contexts import COMMITMENT, COMMITMENT_INSTANCE
 from oculard.job import DeliveryState
@@ -157,6 +158,19 @@ def test_a_device_that_is_away_is_told_later(make_site: Callable[..., Site], ear
     assert answer_states(site) == [(DeliveryState.DELIVERED, None)]
 
 
+def test_a_device_that_stays_away_is_a_matter_for_a_person(make_site: Callable[..., Site], ears: Ears) -> None:
+    """After days of trying the answer is parked with its reason."""
+    with ears.listen() as port:
+        pass
+    site = make_with_port(make_site, port)
+    ask(site, request([(OPHTHALMIC_8_BIT, "1.2.3")]))
+    with site.database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE answer SET attempts = {ATTEMPTS_MAX - 1}")
+
+    site.role.step()
+    assert answer_states(site) == [(DeliveryState.PARKED, "device-away")]
+
+
 def test_a_device_that_answers_failure_is_told_again(make_site: Callable[..., Site]) -> None:
     """A report that the device could not process is not given."""
     ears = Ears(status=0x0110)
@@ -251,6 +265,7 @@ def test_the_pacs_answers_what_we_asked(make_site: Callable[..., Site], ext_neg:
     site, heard = make_site(peers=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}]), Heard()
     site.server._services.commitment._deliveries = heard
     with Device(site, ae_title="PACS").association(CONTEXT, ext_neg=ext_neg) as association:
+        assert association.accepted_contexts[0].as_scp is bool(ext_neg)
         status = report(association, ["1.2.1", "1.2.2"], [("1.2.9", 0x0112)], 2)
 
     assert status == 0x0000

@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from devices import OPHTHALMIC_8_BIT, Device, Site, encode, fragments, photograph, store
 from oculard.clock import SystemClock
 from oculard.intake import spool as spool_module
+from oculard.intake.role import BEAT_EVERY
 from oculard.store import vault as vault_module
 from oculard.store.database import Database, DatabaseDown
 from oculard.store.instances import Instances
@@ -163,7 +164,10 @@ def test_an_open_association_holds_its_study_and_its_end_lets_it_go(site: Site, 
         ds = photograph()
         store(association, encode(ds), sop_instance=ds.SOPInstanceUID)
         [held] = receptions(site)
-        site.server.beat()
+        site.role.step()
+        assert receptions(site) == [held], "the heart does not race"
+        site.role._beaten_at -= BEAT_EVERY
+        site.role.step()
         [beaten] = receptions(site)
         assert beaten > held
     site.wait_idle()

@@ -12,9 +12,11 @@ from contextlib import ExitStack
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import build_context
+from pynetdicom.pdu_primitives import P_DATA
 
-from devices import OPHTHALMIC_8_BIT, Device, Site, encode, photograph, store
+from devices import OPHTHALMIC_8_BIT, Device, Site, encode, fragments, photograph, store
 from oculard.errors import Misconfigured
+from oculard.intake.receiver import MESSAGE_BYTES_MAX
 
 CROWD = 50
 VERIFICATION = "1.2.840.10008.1.1"
@@ -67,8 +69,9 @@ def test_silent_connections_take_no_slot_and_are_closed(make_site: Callable[...,
     ],
     ids=["http", "tls", "huge request", "data before association"],
 )
-def test_other_protocols_are_closed_at_once(site: Site, words: bytes) -> None:
+def test_other_protocols_are_closed_at_once(make_site: Callable[..., Site], words: bytes) -> None:
     """Only an A-ASSOCIATE-RQ of sane length is let in."""
+    site = make_site(intake={"first_bytes_s": 60.0})
     with ExitStack() as stack:
         others = [stack.enter_context(connect(site)) for _ in range(CROWD)]
         for other in others:
@@ -110,7 +113,7 @@ def test_a_silent_association_is_aborted(make_site: Callable[..., Site]) -> None
 
 def test_connections_beyond_the_limit_are_closed(make_site: Callable[..., Site]) -> None:
     """There is only so much room to wait in."""
-    site = make_site(intake={"connections_max": 5})
+    site = make_site(intake={"connections_max": 5, "first_bytes_s": 60.0})
     with ExitStack() as stack:
         waiting = [stack.enter_context(connect(site)) for _ in range(5)]
         site.wait_until(lambda: len(site.server._listener._waiting) == 5)
@@ -167,6 +170,35 @@ def test_garbage_inside_an_association_hurts_nobody_else(site: Site) -> None:
                 site.wait_until(lambda association=association: not association.is_established)
         ds = photograph()
         assert store(other, encode(ds), sop_instance=ds.SOPInstanceUID).Status == 0x0000
+
+
+def test_a_message_without_end_is_aborted(site: Site) -> None:
+    """What is no data set of a C-STORE is kept in memory, so there is a bound to it."""
+    with Device(site).association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
+        for _ in range(MESSAGE_BYTES_MAX // 16000 + 1):
+            part = P_DATA()
+            part.presentation_data_value_list.append((1, b"\x01" + bytes(16000)))
+            association.dul.send_pdu(part)
+        site.wait_until(lambda: association.is_aborted)
+
+
+def test_requests_that_do_not_wait_for_answers_are_aborted(site: Site) -> None:
+    """Nobody may heap up instances that nobody has looked at yet."""
+    with Device(site).association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
+        for _ in range(300):
+            for part in fragments(association, b"ab", sop_instance="1.2.3"):
+                association.dul.send_pdu(part)
+        site.wait_until(lambda: association.is_aborted)
+    site.wait_idle()
+    assert site.spooled() == []
+
+
+def test_a_request_that_cannot_be_answered_is_aborted(site: Site) -> None:
+    """Without a message id there is no response."""
+    with Device(site).association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
+        for part in fragments(association, encode(photograph()), sop_instance="1.2.3", message_id=None):
+            association.dul.send_pdu(part)
+        site.wait_until(lambda: association.is_aborted)
 
 
 def test_128_contexts_are_negotiated(site: Site) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Daemon, paint_study
+from daemons import Daemon, paint_study
 from oculard.delivery.files import send_files
 from oculard.delivery.practice_pacs import Manners, PracticePacs
 from oculard.delivery.scu import Target
 from oculard.report.read import read_report
-from postgres import free_port
+from peers import free_port
 
 HERE = Path(__file__).parent
 PEER = """

@@ -24,7 +24,10 @@ BAD = [
     ("[intake]\nport = 70000\n", "`intake.port`"),
     ('[intake]\nae_title = "THIS TITLE IS TOO LONG"\n', "`intake.ae_title`"),
     ('[[senders]]\nname = "a"\nae_title = "A"\naddresses = ["300.1.1.1"]\n', "300.1.1.1"),
-    ('[[senders]]\nname = "a"\nae_title = "A"\n[[senders]]\nname = "a"\nae_title = "B"\n', "two senders are called `a`"),
+    (
+        '[[senders]]\nname = "a"\nae_title = "A"\n[[senders]]\nname = "a"\nae_title = "B"\n',
+        "two senders are called `a`",
+    ),
     ('[[plan]]\nfamilies = ["systemic"]\nsender = "x"\n', "sender `x`, which is not in [[senders]]"),
     ('[[plan]]\nfamilies = ["horoscope"]\n', "family `horoscope`, which has no bundle"),
     ('[site]\ntime_zone = "Tokyo"\n', "`Tokyo` is not an IANA time zone"),

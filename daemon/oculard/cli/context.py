@@ -42,9 +42,11 @@ class Context:
     @cached_property
     def app(self) -> App:
         """The objects, on a database that was not looked at yet."""
+        from oculard import log
         from oculard.app import App
         from oculard.clock import SystemClock
 
+        log.configure(level="warning", form="console", role="cli")  # a role configures its own
         return App(self.settings, SystemClock())
 
     @property

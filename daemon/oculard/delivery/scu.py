@@ -77,6 +77,7 @@ class PeerAssociation:
 
     def __enter__(self) -> Self:
         self._assoc = self._associate()
+        _keep_answers(self._assoc)
         if not self._assoc.is_established:
             raise self._why_not()
         return self
@@ -170,8 +171,19 @@ class PeerAssociation:
         return answer
 
 
+def _keep_answers(association: Any) -> None:
+    """Let nobody but a request take its answer.
+
+    The thread that pynetdicom runs beside an association sometimes takes a fast answer off the queue first, and the
+    request waits in vain (pynetdicom #435, #875). A requestor's thread has no messages to serve: it gets none.
+    """
+    dimse = association.dimse
+    take = dimse.get_msg
+    dimse.get_msg = lambda block=False: take(block=True) if block else (None, None)
+
+
 def _acknowledge_at_once(event: Any) -> None:
-    """Have the first bytes of an answer acknowledged at once: DCMTK and Orthanc send the rest only then, 40 ms later."""
+    """Acknowledge the first bytes of an answer at once: DCMTK and Orthanc hold the rest back for 40 ms otherwise."""
     connection = event.assoc.dul.socket.socket
     if connection is not None and hasattr(socket, "TCP_QUICKACK"):  # Linux; the kernel forgets it, so for each message
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

@@ -54,25 +54,7 @@ class Custody:
             raise Mismatch("the data set's SOP Instance UID is not the announced one")
         if facts.sop_class_uid != offer.sop_class_uid:
             raise Mismatch("the data set's SOP Class UID is not the announced one", reason="class-mismatch")
-        return self._instances.take(
-            Arrival(
-                sop_class_uid=facts.sop_class_uid,
-                sop_instance_uid=facts.sop_instance_uid,
-                study_instance_uid=facts.study_instance_uid,
-                series_instance_uid=facts.series_instance_uid,
-                patient_id=facts.patient_id,
-                accession_number=facts.accession_number,
-                facts=facts.as_json(),
-                spooled=offer.spool.path,
-                sha256=sha256,
-                transfer_syntax_uid=offer.transfer_syntax_uid,
-                sender=offer.sender,
-                calling_ae=offer.call.calling_ae,
-                called_ae=offer.call.called_ae,
-                address=offer.call.address,
-                association=offer.association,
-            )
-        )
+        return self._instances.take(_arrival(offer, facts, sha256))
 
     def _facts(self, offer: Offer) -> Facts:
         spool = offer.spool
@@ -95,3 +77,23 @@ def facts_of(file: BinaryIO, size_bytes: int, transfer_syntax_uid: str, *, infla
         raise BadDataSet(str(why), reason="bad-header", hint=str(why)) from why
     except UNPARSABLE as why:
         raise BadDataSet(f"the header cannot be read: {type(why).__name__}", reason="bad-header") from why
+
+
+def _arrival(offer: Offer, facts: Facts, sha256: str) -> Arrival:
+    return Arrival(
+        sop_class_uid=facts.sop_class_uid,
+        sop_instance_uid=facts.sop_instance_uid,
+        study_instance_uid=facts.study_instance_uid,
+        series_instance_uid=facts.series_instance_uid,
+        patient_id=facts.patient_id,
+        accession_number=facts.accession_number,
+        facts=facts.as_json(),
+        spooled=offer.spool.path,
+        sha256=sha256,
+        transfer_syntax_uid=offer.transfer_syntax_uid,
+        sender=offer.sender,
+        calling_ae=offer.call.calling_ae,
+        called_ae=offer.call.called_ae,
+        address=offer.call.address,
+        association=offer.association,
+    )

@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from oculard import log
 from oculard.errors import Rejected, Transient
+from oculard.imaging.facts import Facts
 from oculard.intake.contexts import TRANSFER_SYNTAXES, is_storage
 from oculard.intake.custody import Custody, Offer, facts_of
 from oculard.intake.header import UNPARSABLE, VRS
@@ -81,35 +82,31 @@ class FolderImport:
 
     def _take(self, path: Path) -> Imported:
         with _open(path) as file:
-            size = os.fstat(file.fileno()).st_size
             layout = read_layout(file)
-            data_bytes = size - layout.begins_at
+            data_bytes = os.fstat(file.fileno()).st_size - layout.begins_at
             file.seek(layout.begins_at)
             facts = facts_of(file, data_bytes, layout.transfer_syntax_uid, inflated_bytes_max=self._bytes_max)
             if not is_storage(facts.sop_class_uid):
                 raise NotImportable("not a storage class", reason="not-storage")
-            spool = self._spooler.open(
-                sop_class_uid=facts.sop_class_uid,
-                sop_instance_uid=facts.sop_instance_uid,
-                transfer_syntax_uid=layout.transfer_syntax_uid,
-            )
+            offer = self._offer(facts, layout)
             try:
                 file.seek(layout.begins_at)
                 while part := file.read(COPY_BYTES):
-                    spool.write(part)
-                offer = Offer(
-                    spool=spool,
-                    sop_class_uid=facts.sop_class_uid,
-                    sop_instance_uid=facts.sop_instance_uid,
-                    transfer_syntax_uid=layout.transfer_syntax_uid,
-                    call=Call(called_ae=self._called_ae, calling_ae=SENDER, address=""),
-                    sender=SENDER,
-                    association="",
-                )
+                    offer.spool.write(part)
                 received = self._custody.take(offer)
             finally:
-                spool.discard()
+                offer.spool.discard()
         return Imported(path=path, outcome=received.value, sop_instance_uid=facts.sop_instance_uid)
+
+    def _offer(self, facts: Facts, layout: _Layout) -> Offer:
+        """An empty spool for an instance, as a sender would offer it."""
+        names = {
+            "sop_class_uid": facts.sop_class_uid,
+            "sop_instance_uid": facts.sop_instance_uid,
+            "transfer_syntax_uid": layout.transfer_syntax_uid,
+        }
+        call = Call(called_ae=self._called_ae, calling_ae=SENDER, address="")
+        return Offer(spool=self._spooler.open(**names), call=call, sender=SENDER, association="", **names)
 
 
 def find_files(root: Path) -> Iterator[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select
 
@@ -14,7 +14,9 @@ from oculard.store import tables
 from oculard.store.database import Database
 from oculard.store.events import record
 from oculard.store.queue import Queue, Ticket
-from oculard_models.contract import Finding
+
+if TYPE_CHECKING:
+    from oculard_models.contract import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +91,15 @@ class Jobs:
         """
         table, now = tables.job, self._clock.now()
         may = (table.c.attempts <= attempts_max, _is_first())
-        ready = select(table.c.family).where(table.c.state == JobState.QUEUED, table.c.run_after <= now, *may)
+        ready = select(table.c.id, table.c.family, table.c.attempts)
+        ready = ready.where(table.c.state == JobState.QUEUED, table.c.run_after <= now, *may)
         with self._database.read() as connection:
-            family = connection.execute(ready.order_by(table.c.priority, table.c.id).limit(1)).scalar_one_or_none()
-        if family is None:
+            first = connection.execute(ready.order_by(table.c.priority, table.c.id).limit(1)).first()
+        if first is None:
             return []
-        where = (table.c.family == family, *may)
+        # What a worker has died of, or met trouble with, is tried alone: it must not spend its neighbours' attempts.
+        company = table.c.attempts == 0 if first.attempts == 0 else table.c.id == first.id
+        where = (table.c.family == first.family, company, *may)
         tickets = self.queue.claim(owner, lease_s=lease_s, limit=limit, where=where, order=(table.c.priority,))
         with self._database.read() as connection:
             return [_job(connection, ticket) for ticket in tickets]

@@ -1,0 +1,121 @@
+"""Decoding: one RGB picture out of any transfer syntax, or a reason; never more memory than its size was looked at for."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from oculard.imaging.decode import Undecodable, read_rgb
+from oculard_models.data.paint import paint
+from oculard_models.data.painted_study import Visit, wrap_fundus
+from oculard_models.data.person import sample_people
+from peers import program
+from pydicom import dcmread
+
+PIXELS_MAX = 50_000_000
+COLOUR = (
+    "SC_rgb_jpeg_dcmtk.dcm",
+    "SC_rgb_jpeg_gdcm.dcm",
+    "SC_rgb_rle.dcm",
+    "SC_rgb_gdcm_KY.dcm",
+    "SC_rgb_jls_lossy_line.dcm",
+    "SC_rgb_jls_lossy_sample.dcm",
+    "SC_rgb_expb_2frame.dcm",
+    "SC_ybr_full_uncompressed.dcm",
+    "HTJ2KLossless_08_RGB.dcm",
+    "GDCMJ2K_TextGBR.dcm",
+    "US1_J2KR.dcm",
+    "examples_jpeg2k.dcm",
+    "OBXXXX1A_rle_2frame.dcm",
+)
+
+
+@pytest.mark.parametrize("name", COLOUR)
+def test_colour_in_every_transfer_syntax(data: Path, name: str) -> None:
+    """JPEG, JPEG-LS, JPEG 2000, HTJ2K, RLE, big endian and raw give rows x columns x 3 of uint8."""
+    path = data / "dicom" / name
+    header = dcmread(path, stop_before_pixels=True)
+    if header.SamplesPerPixel != 3:
+        with pytest.raises(Undecodable, match="3 samples"):
+            read_rgb(path, pixels_max=PIXELS_MAX)
+        return
+
+    pixels = read_rgb(path, pixels_max=PIXELS_MAX)
+    assert pixels.shape == (header.Rows, header.Columns, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels.std() > 0
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A painted photograph, raw."""
+    pixels = paint(sample_people(1, 1)[0], "R", 1, 256)
+    ds = wrap_fundus(pixels, Visit(study_uid="1.2", series_uid="1.3"), eye="R", uid="1.4", compression="raw")
+    path = tmp_path_factory.mktemp("painted") / "raw.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tool", "option"),
+    [
+        ("dcmcjpeg", "+e1"),
+        ("dcmcjpeg", "+el"),
+        ("dcmcjpls", "+el"),
+        ("dcmcrle", ""),
+        ("dcmconv", "+tb"),
+        ("dcmconv", "+td"),
+    ],
+)
+def test_what_dcmtk_encodes_without_loss_is_read_without_loss(
+    painted: Path, tmp_path: Path, tool: str, option: str
+) -> None:
+    """JPEG lossless (both), JPEG-LS, RLE, big endian, deflated: the same pixels as the raw picture."""
+    encoded = tmp_path / "encoded.dcm"
+    arguments = [program(tool), *([option] if option else []), str(painted), str(encoded)]
+    subprocess.run(arguments, check=True, capture_output=True)
+
+    assert np.array_equal(read_rgb(encoded, pixels_max=PIXELS_MAX), read_rgb(painted, pixels_max=PIXELS_MAX))
+
+
+def test_a_large_picture_is_refused_before_it_is_decoded(painted: Path) -> None:
+    """The header's size is looked at first."""
+    with pytest.raises(Undecodable) as why:
+        read_rgb(painted, pixels_max=1000)
+    assert why.value.reason == "size-implausible"
+
+
+def test_a_real_file_with_broken_fragments_is_refused(data: Path) -> None:
+    """Its encapsulated pixels do not begin with an item."""
+    with pytest.raises(Undecodable) as why:
+        read_rgb(data / "dicom" / "SC_rgb_jpeg.dcm", pixels_max=PIXELS_MAX)
+    assert why.value.reason == "pixels-undecodable"
+
+
+def test_grey_files_are_refused(data: Path) -> None:
+    """Sixteen bits or one sample are no colour photograph."""
+    for name in ("CT_small.dcm", "MR_small.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm"):
+        with pytest.raises(Undecodable) as why:
+            read_rgb(data / "dicom" / name, pixels_max=PIXELS_MAX)
+        assert why.value.reason == "not-colour"
+
+
+def test_truncated_and_altered_pixels_are_refused_or_read(painted: Path, tmp_path: Path) -> None:
+    """Whatever is done to a file, decoding gives pixels or Undecodable, nothing else."""
+    whole = painted.read_bytes()
+    rng = np.random.default_rng(3)
+    jpeg = tmp_path / "jpeg.dcm"
+    subprocess.run([program("dcmcjpeg"), "+eb", str(painted), str(jpeg)], check=True, capture_output=True)
+    for source in (whole, jpeg.read_bytes()):
+        for _ in range(300):
+            altered = bytearray(source)
+            for place in rng.integers(132, len(altered), 20):
+                altered[place] = rng.integers(0, 256)
+            path = tmp_path / "altered.dcm"
+            path.write_bytes(bytes(altered[: rng.integers(400, len(altered))]))
+            try:
+                read_rgb(path, pixels_max=PIXELS_MAX)
+            except Undecodable as why:
+                assert why.reason
