@@ -33,7 +33,7 @@ from oculard.store.vault import Vault
 if TYPE_CHECKING:
     from oculard.report.request import Device
 
-IDLE_S = 0.2  # how soon an idle loop looks again
+IDLE_S = 0.1  # how soon an idle loop looks again
 PAUSE_S = 2.0  # how long a loop rests when the world fails
 logger = log.get("app")
 
@@ -157,11 +157,19 @@ def run_worker(app: App, name: str) -> None:
 
 
 def run_sender(app: App, name: str) -> None:
-    """The sender of reports, until the clock is stopped."""
+    """The sender of reports, until the clock is stopped. Each peer has a thread: a silent one holds up nobody else."""
     from oculard.delivery.sender import Sender
 
-    sender = Sender(app.settings, app.deliveries, app.vault, app.alarms, app.clock, owner=name)
-    _loop(app, "sender", name, sender.step)
+    senders = [
+        Sender(app.settings, app.deliveries, app.vault, app.alarms, app.clock, owner=name, peers=[peer])
+        for peer in app.settings.peers
+    ]
+    threads = [threading.Thread(target=_beside, args=(app, sender.step), name="sender") for sender in senders]
+    for thread in threads:
+        thread.start()
+    _loop(app, "sender", name, lambda: False)
+    for thread in threads:
+        thread.join()
 
 
 def run_upkeep(app: App, name: str) -> None:
@@ -244,6 +252,12 @@ def _loop(
     pulse = threading.Thread(target=_pulse, args=(app, role, name, says), name="pulse", daemon=True)
     pulse.start()
     logger.info("role started", name=name, pid=os.getpid())
+    _steps(app, step)
+    pulse.join()
+    logger.info("role ended", name=name)
+
+
+def _steps(app: App, step: Callable[[], bool]) -> None:
     while app.clock.running:
         try:
             busy = step()
@@ -253,8 +267,14 @@ def _loop(
             continue
         if not busy:
             app.clock.sleep(IDLE_S)
-    pulse.join()
-    logger.info("role ended", name=name)
+
+
+def _beside(app: App, step: Callable[[], bool]) -> None:
+    """Steps in a thread of their own; a bug in one ends the whole process, which its supervisor starts again."""
+    try:
+        _steps(app, step)
+    finally:
+        app.clock.stop()
 
 
 def _pulse(app: App, role: str, name: str, says: Callable[[], dict[str, Any]]) -> None:

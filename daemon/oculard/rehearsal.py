@@ -77,6 +77,7 @@ class Rehearsal:
     seconds: float = 0.0
     report_s: float = 0.0  # from the release of the device's association to the last report in the PACS
     estimate_s: float = 0.0  # of which the networks themselves took
+    memory_mib: dict[str, int] = field(default_factory=dict)  # resident, by role, after the work
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for a program."""
@@ -89,6 +90,7 @@ class Rehearsal:
             "seconds": round(self.seconds, 2),
             "release_to_pacs_s": round(self.report_s, 3),
             "estimate_s": round(self.estimate_s, 3),
+            "memory_mib": self.memory_mib,
         }
 
 
@@ -116,6 +118,7 @@ def rehearse(folder: Path, *, say: Callable[[str], None]) -> Rehearsal:
             say("sending the same study again: nothing new may come of it ...")
             _send(sources, port, result)
             _await("settling again", lambda: not app.studies.open(), log)
+            result.memory_mib = {role.role: _resident_mib(role.pid) for role in app.roles.list()}
     result.estimate_s = sum(report["took"].get("estimate", 0.0) for report in _reports(app))
     _look(app, pacs, sources, person, result)
     result.seconds = monotonic() - began
@@ -157,6 +160,12 @@ def _port(app: App) -> int | None:
     """The port of a daemon whose every role is up."""
     says = {role.role: role.says for role in app.roles.list()}
     return int(says["intake"]["port"]) if {"intake", "worker", "sender", "upkeep", "web"} <= says.keys() else None
+
+
+def _resident_mib(pid: int) -> int:
+    """Resident memory of a process, from /proc."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
 
 
 def _send(sources: Sequence[Path], port: int, result: Rehearsal) -> None:

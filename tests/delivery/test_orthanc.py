@@ -28,9 +28,7 @@ def uid(data: bytes) -> str:
 
 def target(orthanc: Orthanc) -> Target:
     """Orthanc, called by us."""
-    return Target(
-        name="pacs", host="127.0.0.1", port=orthanc.port, called_ae=orthanc.ae_title, calling_ae="OCULARD"
-    )
+    return Target(name="pacs", host="127.0.0.1", port=orthanc.port, called_ae=orthanc.ae_title, calling_ae="OCULARD")
 
 
 def test_a_report_stands_in_the_study_of_its_image(orthanc: Orthanc, outbox: Outbox, tmp_path: Path):

@@ -143,8 +143,9 @@ def test_no_context_at_all_is_a_refusal(practice: Start):
     """An association on which nothing is accepted is refused for good."""
     pacs = practice(refused_classes=frozenset({ComprehensiveSRStorage}))
 
-    with pytest.raises(PacsRefused) as caught, PeerAssociation(
-        target(pacs.port), [(ComprehensiveSRStorage, ExplicitVRLittleEndian)]
+    with (
+        pytest.raises(PacsRefused) as caught,
+        PeerAssociation(target(pacs.port), [(ComprehensiveSRStorage, ExplicitVRLittleEndian)]),
     ):
         pass
 

@@ -115,9 +115,7 @@ def test_implicit_vr_keeps_every_value(outbox: Outbox, practice: Start):
 
 def test_no_class_at_all_parks(outbox: Outbox, practice: Start):
     """A PACS that takes no SR class makes a person look, with the cause and what to change."""
-    pacs = practice(
-        refused_classes=frozenset({Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage})
-    )
+    pacs = practice(refused_classes=frozenset({Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage}))
     outbox.owe(2)
 
     outbox.sender(peer(pacs.port)).step()

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pydicom.dataset import FileDataset
+
 from fakes import FakeClock
 from oculard.inference.estimators import Estimators, families, find
 from oculard.inference.worker import Worker
@@ -27,7 +29,6 @@ from oculard_models.data.paint import paint
 from oculard_models.data.painted_study import Visit, painted_uid, wrap_fundus
 from oculard_models.data.person import Person, sample_people
 from oculard_models.registry import BUNDLES, Bundle
-from pydicom.dataset import FileDataset
 from shelf import Shelf
 
 Pixels = npt.NDArray[np.uint8]
@@ -96,7 +97,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.shelf.database.close()
 
 
-def photograph(name: str, eye: str = "R", pixels: Pixels | None = None, study: str = "s", **changes: Any) -> FileDataset:
+def photograph(
+    name: str, eye: str = "R", pixels: Pixels | None = None, study: str = "s", **changes: Any
+) -> FileDataset:
     """A painted photograph, or given pixels, as a device sends it."""
     visit = Visit(study_uid=painted_uid(study), series_uid=painted_uid(study, "series"), **changes)
     shown = paint(PERSON, eye or "R", 5, 320) if pixels is None else pixels
@@ -244,7 +247,9 @@ def test_an_estimator_that_fails_on_one_image_spares_the_batch(bench: Bench, mon
 
     served = bench.estimators.get("systemic-demo@1.0.0")
     others = {"x": paint(PERSON, "R", 6, 320), "y": paint(PERSON, "R", 7, 320)}
-    bench.receive(*(photograph(name, pixels=pixels, study=name) for name, pixels in others.items()), photograph("culprit"))
+    bench.receive(
+        *(photograph(name, pixels=pixels, study=name) for name, pixels in others.items()), photograph("culprit")
+    )
     ds = photograph("culprit")
     from pydicom.pixels import pixel_array
 

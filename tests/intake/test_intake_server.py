@@ -182,6 +182,7 @@ def test_a_message_without_end_is_aborted(site: Site) -> None:
         site.wait_until(lambda: association.is_aborted)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the sender's own thread, cut off
 def test_requests_that_do_not_wait_for_answers_are_aborted(site: Site) -> None:
     """Nobody may heap up instances that nobody has looked at yet."""
     with Device(site).association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:

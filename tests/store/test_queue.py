@@ -142,6 +142,21 @@ def test_a_claim_holds_one_family(shelf: Shelf) -> None:
     assert [job.family for job in shelf.claim(limit=5)] == ["faz"]
 
 
+def test_what_a_worker_died_of_is_tried_alone(shelf: Shelf) -> None:
+    """A poison job that ends its worker costs its batch one attempt, not all of them."""
+    for number in range(4):
+        shelf.receive(f"1.{number}", study_instance_uid=f"1.2.{number}")
+    shelf.settle()
+    assert len(shelf.claim("dies", limit=8)) == 4
+    shelf.jobs.queue.reap(dead_owner="dies")
+
+    (poison,) = shelf.claim("dies", limit=8)
+    shelf.jobs.queue.reap(dead_owner="dies")
+    assert poison.ticket.attempts == 2
+    rest = [shelf.claim(f"w{n}", limit=8) for n in range(4)]
+    assert [[job.ticket.attempts for job in jobs] for jobs in rest] == [[3], [2], [2], [2]]
+
+
 def test_spent_attempts_are_claimed_once_more_and_then_given_up(shelf: Shelf) -> None:
     """The last claim is there to report the failure; if even that dies, the job fails without a report."""
     shelf.receive("1.1")

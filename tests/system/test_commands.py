@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from daemons import Daemon, paint_study
 from oculard.delivery.practice_pacs import Manners, PracticePacs
 from oculard.store.roles import DEAD_S
@@ -67,7 +68,15 @@ def test_the_doctor_of_a_healthy_daemon(running: Daemon) -> None:
 
     checks = json.loads(done.stdout)
     assert done.returncode == 0, checks
-    assert {check["what"] for check in checks} >= {"configuration", "folder", "database", "bundle", "intake", "sender", "peer"}
+    assert {check["what"] for check in checks} >= {
+        "configuration",
+        "folder",
+        "database",
+        "bundle",
+        "intake",
+        "sender",
+        "peer",
+    }
     assert any("DEMONSTRATION" in check["found"] for check in checks)
 
 

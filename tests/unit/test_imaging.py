@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+
 from oculard.imaging.eyes import acquisitions, by_eye, is_complete
 from oculard.imaging.facts import BadHeader, Eye, Facts, is_uid, read_eye, read_facts
 from oculard.imaging.kinds import EN_FACE, FUNDUS, OCT_EN_FACE, OCT_VOLUME, OPHTHALMIC_TOMOGRAPHY, OTHER, kind_of
-from pydicom.dataset import Dataset
 
 OP_8_BIT = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
 
@@ -55,7 +56,7 @@ def test_an_eye_is_read_and_never_guessed(values: dict[str, Any], eye: Eye, why:
 
 
 @pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
-@pytest.mark.parametrize("uid", ["", "../../etc/passwd", "1..2", "1." + "2" * 70, "a.b", "1.2/3", "01.2"])
+@pytest.mark.parametrize("uid", ["", "../../etc/passwd", "1..2", "1." + "2" * 70, "a.b", "1.2/3", "1.", "1.2\n"])
 def test_a_header_without_its_uids_is_refused(keyword: str, uid: str) -> None:
     """Missing, malformed, absurd: custody needs the four UIDs."""
     with pytest.raises(BadHeader, match=keyword):

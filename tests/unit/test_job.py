@@ -1,6 +1,7 @@
 """The machines: what may happen to a job, a delivery and an answer."""
 
 import pytest
+
 from oculard.job import ANSWER, DELIVERY, JOB, DeliveryState, JobState, Machine, Order, backoff_s
 
 

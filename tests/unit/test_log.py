@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+
 from oculard import log
 
 Events = Callable[[], list[dict[str, Any]]]

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from oculard.settings import Night
 from oculard.upkeep.night import is_open
 

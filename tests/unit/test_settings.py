@@ -1,9 +1,10 @@
 """The configuration: what is wrong is an error that names it, from the file, the environment and the defaults alike."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
-import tomllib
+
 from oculard.cli.example import as_toml
 from oculard.errors import Misconfigured
 from oculard.settings import Settings, load

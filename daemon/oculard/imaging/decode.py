@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,8 @@ def read_header(path: Path) -> Dataset:
     """The header of a kept instance up to its pixels, its elements raw as they were received."""
     try:
         return dcmread(path, stop_before_pixels=True)
+    except OSError:
+        raise  # the vault's trouble, not the image's
     except DECODER_ERRORS as why:
         raise Undecodable("header-unreadable", f"the header cannot be read: {type(why).__name__}") from why
 
@@ -80,7 +83,7 @@ def read_rgb(path: Path, *, pixels_max: int) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _decoded(path: Path, header: Dataset) -> npt.NDArray[np.generic]:
+def _decoded(path: Path, header: Dataset) -> npt.NDArray[Any]:
     """The first frame as its decoder gives it, YBR converted to RGB."""
     try:
         syntax = header.file_meta.TransferSyntaxUID

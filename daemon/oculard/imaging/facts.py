@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-UID = re.compile(r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*$")  # PS3.5 9.1
+UID = re.compile(r"^[0-9]+(\.[0-9]+)*$")  # PS3.5 9.1; but some devices write leading zeros, and custody comes first
 UID_CHARS_MAX = 64
 
 
@@ -62,8 +62,8 @@ class Facts:
 
 
 def is_uid(text: str) -> bool:
-    """Whether the text is a UID of the Standard's form and length (PS3.5 9.1)."""
-    return 0 < len(text) <= UID_CHARS_MAX and UID.match(text) is not None
+    """Whether the text has a UID's form and length (PS3.5 9.1), leading zeros allowed."""
+    return 0 < len(text) <= UID_CHARS_MAX and UID.fullmatch(text) is not None
 
 
 def read_facts(ds: Dataset) -> Facts:

@@ -200,7 +200,8 @@ class IntakeAssociation(Association):
         )
         self._receiver.done(spool)
         self.stored += reply.status == 0
-        self.dimse.send_msg(_response(request, reply), context_id)
+        if not self._receiver.is_broken:
+            self.dimse.send_msg(_response(request, reply), context_id)
 
     def _end(self) -> None:
         """Give everything back: the place, the connection, the spool files and the hold on the studies."""

@@ -34,12 +34,12 @@ class Receiver(DIMSEServiceProvider):
     def __init__(self, association: Any, spooler: Spooler) -> None:
         super().__init__(association)
         self._association = association  # an IntakeAssociation
-        self._spooler, self._spools, self._bytes, self._is_broken = spooler, set[Spool](), 0, False
+        self._spooler, self._spools, self._bytes, self.is_broken = spooler, set[Spool](), 0, False
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take the fragments of one P-DATA, one by one: the original forgets what follows a message's end."""
         for context_id, fragment in primitive.presentation_data_value_list:
-            if self._is_broken:
+            if self.is_broken:
                 return
             try:
                 self._receive(context_id, fragment)
@@ -108,5 +108,5 @@ class Receiver(DIMSEServiceProvider):
     def _break(self, reason: str) -> None:
         """Abort this association, and only this one."""
         logger.warning("association broken", reason="bad-message", why=reason, association=self._association.id)
-        self._is_broken = True
+        self.is_broken = True
         self.dul.event_queue.put(INVALID_PDU)

@@ -12,8 +12,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-IMPLEMENTATION_CLASS_UID = "2.25.192657076012153435998891576296695273009"
-IMPLEMENTATION_VERSION_NAME = "OCULARD"
+from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,8 @@ sex. All figures, with the command that makes them, are in `metrics.json`.
 
 - On photographs of real eyes it still gives numbers. They are meaningless.
 - 実際の眼底写真に対しても数値は出力されますが、意味はありません。
+- It was trained without JPEG. On painted eyes of 512 pixels and more JPEG (quality 92) costs next to nothing; at 256
+  pixels, where 4:2:2 smears arteries and veins into each other, the R2 of the blood pressures falls to about 0.5.
 - One eye's photographs are averaged; the intervals hold for one photograph, and are a little wide for several.
 
 ## Licence / ライセンス
