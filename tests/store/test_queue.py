@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from oculard.job import JOB, DeliveryState, JobEvent, JobState
+from oculard.job import JOB, DeliveryEvent, DeliveryState, JobEvent, JobState
 from oculard.store.queue import LeaseLost
 from shelf import Shelf
 
@@ -213,11 +213,24 @@ def test_parked_deliveries_wait_for_a_person(shelf: Shelf) -> None:
     shelf.settle()
     shelf.finish(shelf.claim()[0])
     (delivery,) = shelf.deliveries.claim("sender", "pacs", lease_s=60, limit=5)
-    from oculard.job import DeliveryEvent
-
     shelf.deliveries.queue.settle(delivery.ticket, DeliveryEvent.PARK, reason="called-ae-unknown")
 
     assert shelf.deliveries.claim("sender", "pacs", lease_s=60, limit=5) == []
     assert shelf.deliveries.resend(peer="elsewhere", actor="person") == 0
     assert shelf.deliveries.resend(peer="pacs", actor="person") == 1
     assert shelf.deliveries.queue.counts() == {DeliveryState.PENDING: 1}
+
+
+def test_a_parked_answer_is_given_another_try(shelf: Shelf) -> None:
+    """A device whose port nobody had configured gets its answer after a person's word."""
+    shelf.answers.owe(transaction_uid="1.2", calling_ae="TOPCON", called_ae="OCULARD", address="a", items=[("1", "2")])
+    shelf.answers.owe(transaction_uid="1.2", calling_ae="TOPCON", called_ae="OCULARD", address="a", items=[("1", "2")])
+    answer = shelf.answers.claim("intake", lease_s=60)
+    assert answer is not None
+    shelf.answers.queue.settle(answer.ticket, DeliveryEvent.PARK, reason="no-commitment-port")
+    assert shelf.answers.claim("intake", lease_s=60) is None
+
+    assert shelf.answers.resend(actor="person") == 1
+    again = shelf.answers.claim("intake", lease_s=60)
+    assert again is not None
+    assert again.items == (("1", "2"),)

@@ -24,15 +24,19 @@ def retry(
     jobs: Annotated[bool, typer.Option("--all-jobs", help="Every failed job.")] = False,
     delivery: Annotated[int | None, typer.Option(help="This parked delivery.")] = None,
     peer: Annotated[str | None, typer.Option(help="Every parked delivery to this peer.")] = None,
+    answers: Annotated[bool, typer.Option("--answers", help="Every parked commitment answer.")] = False,
 ) -> None:
-    """Let failed jobs run again and parked deliveries be sent again."""
-    if not any((job is not None, jobs, delivery is not None, peer)):
-        raise Misconfigured("nothing to retry was named", hint="--job N, --all-jobs, --delivery N or --peer NAME")
+    """Let failed jobs run again, and parked deliveries and commitment answers be sent again."""
+    if not any((job is not None, jobs, delivery is not None, peer, answers)):
+        hint = "--job N, --all-jobs, --delivery N, --peer NAME or --answers"
+        raise Misconfigured("nothing to retry was named", hint=hint)
     app, actor, moved = context(ctx).checked_app, who(), 0
     if job is not None or jobs:
         moved += app.jobs.requeue(job_id=job, actor=actor)
     if delivery is not None or peer:
         moved += app.deliveries.resend(peer=peer, delivery_id=delivery, actor=actor)
+    if answers:
+        moved += app.answers.resend(actor=actor)
     say(f"{moved} will be tried again")
     if moved == 0:
         raise NotFound("nothing of that kind has failed or is parked", hint="`oculard jobs --state failed` lists them")

@@ -17,6 +17,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT
 from pynetdicom.presentation import PresentationContext, build_context
 
+from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from oculard.delivery.part10 import Meta
 from oculard.delivery.statuses import Kind, Trouble, Verdict, of_store, refused, rejected, troubled
 from oculard.errors import OculardError
@@ -120,6 +121,8 @@ class PeerAssociation:
     def _associate(self) -> Any:
         _config.STORE_SEND_CHUNKED_DATASET = True  # send_c_store(path) never decodes; pynetdicom has only this switch
         ae = AE(self.target.calling_ae)  # never the server's: ours would count against its associations
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.connection_timeout = ae.acse_timeout = self.target.connect_s
         ae.dimse_timeout = self.target.answer_s
         ae.network_timeout = self.target.answer_s + self.target.connect_s

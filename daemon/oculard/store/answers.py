@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from oculard.clock import Clock
-from oculard.job import ANSWER, DeliveryState
+from oculard.job import ANSWER, DeliveryEvent, DeliveryState
 from oculard.store import tables
 from oculard.store.database import Database, insert_or
 from oculard.store.events import record
@@ -55,6 +55,25 @@ class Answers:
             if row is not None:
                 actor = f"{calling_ae}@{address}"
                 record(connection, at=now, kind="answer", subject_id=row.id, study_id=None, name="asked", actor=actor)
+
+    def resend(self, *, actor: str) -> int:
+        """A person gives parked answers another try. Says how many."""
+        table, now = tables.answer, self._clock.now()
+        with self._database.write() as connection:
+            parked = connection.execute(select(table.c.id).where(table.c.state == DeliveryState.PARKED)).scalars().all()
+            return sum(
+                self.queue.move(
+                    connection,
+                    row_id,
+                    DeliveryState.PARKED,
+                    DeliveryEvent.RESEND,
+                    actor=actor,
+                    run_after=now,
+                    attempts=0,
+                    reason=None,
+                )
+                for row_id in parked
+            )
 
     def claim(self, owner: str, *, lease_s: float) -> Answer | None:
         """The next answer to give, if one is due."""
