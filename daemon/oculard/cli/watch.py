@@ -118,6 +118,7 @@ def models(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def _told(found: Context, study: dict[str, Any]) -> dict[str, Any]:
     """The study without what identifies the patient, and with a reason for every image that has no job."""
+    from oculard.imaging.eyes import acquisitions
     from oculard.imaging.facts import Facts
     from oculard.plan import explain
     from oculard.store.studies import Kept
@@ -125,6 +126,14 @@ def _told(found: Context, study: dict[str, Any]) -> dict[str, Any]:
 
     told = {key: value for key, value in study.items() if key not in PATIENT}
     families = _families(found)
+    told["acquisitions"] = [
+        {
+            "volume": together.volume.sop_instance_uid,
+            "photograph": together.photograph.sop_instance_uid if together.photograph else None,
+            "slabs": [slab.sop_instance_uid for slab in together.slabs],
+        }
+        for together in acquisitions([Facts.from_json(image["facts"]) for image in told["instances"]])
+    ]
     for image in told["instances"]:
         facts = Facts.from_json(image["facts"])
         kept = Kept(**{name: image[name] for name in Kept.__dataclass_fields__})

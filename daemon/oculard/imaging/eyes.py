@@ -1,9 +1,9 @@
-"""Which images belong together: grouped by eye, and an OCT volume with its photograph and its en face slabs."""
+"""Which images belong together: an OCT volume, its photograph and its en face slabs, always of one known eye."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oculard.imaging.facts import Eye, Facts, acquisition_time
@@ -19,14 +19,6 @@ class Acquisition:
     volume: Facts
     photograph: Facts | None
     slabs: tuple[Facts, ...]
-
-
-def by_eye(images: Iterable[Facts]) -> Mapping[Eye, tuple[Facts, ...]]:
-    """The images of each eye in the order they were taken; those of an unknown eye stay apart."""
-    groups: dict[Eye, list[Facts]] = defaultdict(list)
-    for facts in images:
-        groups[facts.eye].append(facts)
-    return {eye: tuple(sorted(group, key=_order)) for eye, group in groups.items()}
 
 
 def acquisitions(images: Sequence[Facts]) -> list[Acquisition]:

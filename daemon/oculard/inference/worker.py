@@ -55,7 +55,8 @@ class Worker:
     clock: Clock
 
     def step(self) -> bool:
-        """Do at most one batch of jobs; say whether there was one."""
+        """Do at most one batch of jobs; say whether there was one. Raises Transient when the world is not ready."""
+        self.vault.check()
         jobs = self.jobs.claim(
             self.owner,
             lease_s=self.settings.lease_s,

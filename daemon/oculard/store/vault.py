@@ -14,12 +14,20 @@ from oculard.errors import Transient
 
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 GIB = 1 << 30
+REPORTS_GIB = 0.05  # room for some thousand reports
 
 
 class DiskFull(Transient):
     """There is no room left above the mark, or none at all."""
 
     reason = "disk-full"
+
+
+class VaultAway(Transient):
+    """The vault's folder is not there: its disk or its mount is away."""
+
+    reason = "vault-away"
+    hint = "is the disk mounted? [store] folder"
 
 
 class Vault:
@@ -38,6 +46,16 @@ class Vault:
     def free_gib(self) -> float:
         """Free space of the vault's file system."""
         return shutil.disk_usage(self.folder).free / GIB
+
+    def check(self) -> None:
+        """See that there is a vault to read from and room to write a report, before work is begun that needs both.
+
+        Raises VaultAway or DiskFull: the work then waits, and no job is charged with an attempt.
+        """
+        if not self.spool.is_dir():
+            raise VaultAway(f"{self.spool} is not there")
+        if self.free_gib() < REPORTS_GIB:
+            raise DiskFull("there is no room to write reports", hint="make room on the vault's disk")
 
     def keep(self, spooled: Path, sha256: str) -> str:
         """Move a spooled file to its place, named by its digest; gives its path below the vault.
