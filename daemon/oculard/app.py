@@ -179,9 +179,11 @@ def run_upkeep(app: App, name: str) -> None:
     from oculard.upkeep.settling import Settling
 
     bundles, _ = find(app.settings.worker.bundles)
-    settling = Settling(app.settings, app.studies, families(bundles, app.settings.worker.estimators), app.clock)
+    served = families(bundles, app.settings.worker.estimators)
+    settling = Settling(app.settings, app.studies, served, app.clock)
     chores = Chores(
         settings=app.settings,
+        families=served,
         jobs=app.jobs,
         deliveries=app.deliveries,
         queues=app.queues,

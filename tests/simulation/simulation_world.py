@@ -101,6 +101,7 @@ class World:
             settings=settings,
             jobs=self.shelf.jobs,
             deliveries=self.shelf.deliveries,
+            families=FAMILIES,
             queues=(self.shelf.jobs.queue, self.shelf.deliveries.queue),
             vault=self.shelf.vault,
             alarms=self.shelf.alarms,

@@ -186,6 +186,20 @@ def test_a_person_may_requeue_a_failed_job(shelf: Shelf) -> None:
     assert len(shelf.jobs.history(again)) == 2
 
 
+def test_a_replaced_failure_is_not_requeued(shelf: Shelf) -> None:
+    """After a late image a newer job speaks for the eye: the older one must not amend its report with less."""
+    shelf.receive("1.1")
+    shelf.settle()
+    shelf.finish(shelf.claim()[0], event=JobEvent.GIVE_UP)
+    shelf.receive("1.2", b"more")
+    shelf.settle()
+
+    assert shelf.jobs.requeue(actor="person") == 0
+    shelf.finish(shelf.claim()[0], event=JobEvent.GIVE_UP)
+    assert shelf.jobs.requeue(actor="person") == 1
+    assert [job["state"] for job in shelf.study()["jobs"]] == ["failed", "queued"]
+
+
 def test_every_move_leaves_an_event(shelf: Shelf) -> None:
     """The record of a job is a path through the machine, from its order to its end."""
     shelf.receive("1.1")

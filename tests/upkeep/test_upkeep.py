@@ -54,6 +54,7 @@ def chores(shelf: Shelf, **changes: Any) -> Chores:
         settings=settings(**changes),
         jobs=shelf.jobs,
         deliveries=shelf.deliveries,
+        families=FAMILIES,
         queues=(shelf.jobs.queue, shelf.deliveries.queue, shelf.answers.queue),
         vault=shelf.vault,
         alarms=shelf.alarms,
@@ -147,6 +148,18 @@ def test_night_jobs_wait_for_the_night(shelf: Shelf, clock: FakeClock) -> None:
     assert shelf.events("job")[-1][1:] == ("release", "waiting", "queued")
 
 
+def test_an_upgraded_bundle_serves_what_still_waits(shelf: Shelf) -> None:
+    """A job that was planned for a version that is gone goes to the one in force; what is done stays."""
+    shelf.receive("1.1")
+    shelf.settle(estimator="painted@0.9.0")
+    shelf.finish(shelf.claim()[0])
+    shelf.receive("1.2", b"more")
+    shelf.settle(estimator="painted@0.9.0")
+    chores(shelf).adopt()
+
+    assert [job["estimator"] for job in shelf.study()["jobs"]] == ["painted@0.9.0", "painted@1.0.0"]
+
+
 def test_a_silent_pacs_gets_the_report_again(shelf: Shelf, clock: FakeClock) -> None:
     """Silence longer than allowed: sent again; the third time an alarm stands."""
     shelf.receive("1.1")
@@ -184,7 +197,7 @@ def test_the_scheduler_only_wakes(shelf: Shelf) -> None:
     jobs = scheduler.get_jobs()
     scheduler.shutdown()
 
-    assert {job.id for job in jobs} == {"reap", "open_night", "chase_commitments", "watch_disk", "sweep"}
+    assert {job.id for job in jobs} == {"reap", "adopt", "open_night", "chase_commitments", "watch_disk", "sweep"}
     assert all(job.coalesce and job.misfire_grace_time is None and job.max_instances == 1 for job in jobs)
 
 

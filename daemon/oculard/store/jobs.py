@@ -155,10 +155,24 @@ class Jobs:
         spent = (tables.job.c.attempts > attempts_max,)
         return self._move_all(JobState.QUEUED, JobEvent.GIVE_UP, spent, actor=actor, reason="attempts-spent")
 
-    def requeue(self, *, job_id: int | None = None, actor: str) -> int:
-        """A person lets failed jobs run again: one, or all. Their next report is a new one that names the old."""
-        where = () if job_id is None else (tables.job.c.id == job_id,)
+    def adopt(self, family: str, estimator: str, *, actor: str) -> int:
+        """Give what nobody has begun to the bundle that serves its family now, after an upgrade. Says how many."""
         table = tables.job
+        other = (table.c.family == family, table.c.estimator != estimator)
+        return sum(
+            self._move_all(state, JobEvent.REFRESH, other, actor=actor, reason="estimator-changed", estimator=estimator)
+            for state in (JobState.WAITING, JobState.QUEUED)
+        )
+
+    def requeue(self, *, job_id: int | None = None, actor: str) -> int:
+        """A person lets failed jobs run again: one, or all. Their next report is a new one that names the old.
+
+        A job that a later one has replaced, because more images came, stays as it is.
+        """
+        table, later = tables.job, tables.job.alias("later")
+        same = (later.c.study_id == table.c.study_id, later.c.family == table.c.family, later.c.eye == table.c.eye)
+        replaced = select(later.c.id).where(*same, later.c.id > table.c.id).exists()
+        where = (~replaced,) if job_id is None else (~replaced, table.c.id == job_id)
         return self._move_all(
             JobState.FAILED,
             JobEvent.REQUEUE,

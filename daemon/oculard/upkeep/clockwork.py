@@ -3,7 +3,7 @@ changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,6 +12,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from oculard import log
 from oculard.clock import Clock
 from oculard.errors import Transient
+from oculard.plan import Family
 from oculard.settings import Settings
 from oculard.store.alarms import Alarms
 from oculard.store.deliveries import Deliveries
@@ -31,6 +32,7 @@ class Chores:
     settings: Settings
     jobs: Jobs
     deliveries: Deliveries
+    families: Mapping[str, Family]
     queues: Sequence[Queue]
     vault: Vault
     alarms: Alarms
@@ -46,6 +48,13 @@ class Chores:
         if failed:
             logger.error("jobs failed without a report", reason="attempts-spent", count=failed)
             self.alarms.raise_("job-without-report", "attempts-spent")
+
+    def adopt(self) -> None:
+        """Let the bundles in force serve what still waits for an older version of theirs."""
+        for family in self.families.values():
+            count = self.jobs.adopt(family.name, family.estimator, actor="upkeep")
+            if count:
+                logger.info("jobs adopted", family=family.name, estimator=family.estimator, count=count)
 
     def open_night(self) -> None:
         """Let the waiting jobs run while the window is open."""
@@ -85,6 +94,7 @@ def schedule(chores: Chores) -> BackgroundScheduler:
     )
     for chore, every_s in (
         (chores.reap, 5),
+        (chores.adopt, 30),
         (chores.open_night, 15),
         (chores.chase_commitments, 10),
         (chores.watch_disk, 30),
