@@ -8,6 +8,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from oculard import __version__, log
 from oculard.clock import SystemClock
-from oculard.errors import Transient
+from oculard.errors import Misconfigured, Transient
 from oculard.settings import Settings
 from oculard.store.alarms import Alarms
 from oculard.store.answers import Answers
@@ -89,6 +90,15 @@ class App:
     def trace(self) -> Trace:
         return Trace(self.database, self.clock)
 
+    def prepare(self) -> None:
+        """See that database and folders are as they must be before anything runs. Raises Misconfigured."""
+        self.database.check()
+        try:
+            self.vault.prepare()
+        except OSError as why:
+            hint = "the daemon's user must own this folder; [store] folder names another one"
+            raise Misconfigured(f"cannot use {why.filename or self.vault.folder}: {why.strerror}", hint=hint) from why
+
     @property
     def queues(self) -> tuple[Queue, ...]:
         """Everything that a dead process may have held."""
@@ -139,7 +149,7 @@ def run_worker(app: App, name: str) -> None:
         logger.error("bundle refused", bundle=refusal.folder.name, reason="bundle-refused", why=refusal.reason)
     estimators = Estimators(bundles, providers=settings.providers, threads=settings.threads)
     for why in estimators.choice.why:
-        logger.info("provider", why=why)
+        (logger.warning if "not used" in why else logger.info)("provider", why=why)
     estimators.load(family.estimator for family in families(bundles, settings.estimators).values())
     worker = Worker(
         owner=name,
@@ -164,12 +174,11 @@ def run_sender(app: App, name: str) -> None:
         Sender(app.settings, app.deliveries, app.vault, app.alarms, app.clock, owner=name, peers=[peer])
         for peer in app.settings.peers
     ]
-    threads = [threading.Thread(target=_beside, args=(app, sender.step), name="sender") for sender in senders]
-    for thread in threads:
-        thread.start()
-    _loop(app, "sender", name, lambda: False)
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(max_workers=max(1, len(senders)), thread_name_prefix="sender") as threads:
+        running = [threads.submit(_beside, app, sender.step) for sender in senders]
+        _loop(app, "sender", name, lambda: False)
+    for one in running:
+        one.result()  # a bug in a thread is this process's bug
 
 
 def run_upkeep(app: App, name: str) -> None:
@@ -223,8 +232,7 @@ def run_role(app: App, role: str, *, name: str | None, supervised: bool) -> None
         signal.signal(number, lambda *_: app.clock.stop())
     if supervised:
         threading.Thread(target=_follow_supervisor, args=(app.clock,), name="supervisor", daemon=True).start()
-    app.database.check()
-    app.vault.prepare()
+    app.prepare()
     ROLES[role](app, name or role_name(role))
 
 

@@ -11,15 +11,17 @@ import re
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import MutableMapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
 WITHHELD = "<withheld>"
+CHATTY = frozenset({"pynetdicom", "pydicom"})  # only their exceptions are news: the rest our events say, with a reason
 TEXT_MAX = 200
 
 # Every field that may be printed. None of them holds what a device or a person wrote about a patient.
@@ -31,9 +33,7 @@ ALLOWED = frozenset(
         "attempts",
         "bundle",
         "called_ae",
-        "caller",
         "calling_ae",
-        "config",
         "count",
         "delay_s",
         "deliveries",
@@ -42,43 +42,30 @@ ALLOWED = frozenset(
         "error_at",
         "estimator",
         "event",
-        "event_id",
         "exit_code",
         "eye",
         "family",
-        "folder",
         "free_gib",
         "hint",
         "host",
-        "images",
-        "instance_id",
         "instances",
         "job",
         "jobs",
-        "latency_s",
         "level",
         "library",
         "name",
         "outcome",
-        "owner",
-        "path",
         "peer",
         "pid",
         "port",
         "providers",
         "reason",
-        "report",
-        "revision",
         "role",
         "room",
         "sender",
-        "series_instance_uid",
-        "setting",
-        "signal",
         "size_bytes",
         "sop_class_uid",
         "sop_instance_uid",
-        "state",
         "status",
         "study_id",
         "study_instance_uid",
@@ -86,11 +73,7 @@ ALLOWED = frozenset(
         "took_s",
         "transaction_uid",
         "transfer_syntax_uid",
-        "url",
-        "version",
-        "weights_sha256",
         "why",
-        "window",
     }
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -114,13 +97,13 @@ def configure(*, level: str, form: str, role: str, to: TextIO = sys.stderr) -> N
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(to),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Tolerant(to))),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     root.handlers[:] = [_Libraries()]
     root.setLevel(logging.WARNING)
-    logging.captureWarnings(True)
+    warnings.simplefilter("ignore")
     sys.excepthook = _last_words
     threading.excepthook = lambda args: _last_words(args.exc_type, args.exc_value, args.exc_traceback)
 
@@ -147,6 +130,25 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value[:20]]
     return WITHHELD
+
+
+class _Tolerant:
+    """A stream whose trouble is not ours: a full disk under the log must not end the daemon."""
+
+    def __init__(self, to: TextIO) -> None:
+        self._to = to
+
+    def write(self, text: str) -> None:
+        try:
+            self._to.write(text)
+        except OSError:
+            pass  # there is nowhere left to say so
+
+    def flush(self) -> None:
+        try:
+            self._to.flush()
+        except OSError:
+            pass  # as above
 
 
 class _Role:
@@ -178,6 +180,8 @@ class _Libraries(logging.Handler):
     """What libraries log becomes an event without their words, which may quote a data set."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name.partition(".")[0] in CHATTY and not record.exc_info:
+            return
         at = f"{Path(record.pathname).name}:{record.lineno}"
         get("library").log(
             record.levelno, "library message", library=record.name, error_at=[at], exc_info=record.exc_info

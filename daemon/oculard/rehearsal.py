@@ -221,6 +221,7 @@ def _rows(report: ReadReport, person: Person) -> Iterator[tuple[str, str, str, s
         elif finding.choice:
             value = f"{finding.choice} ({finding.value:.1f} %)"
         else:
-            value = f"{finding.value:.1f} +/- {finding.uncertainty or 0:.1f} {finding.unit}"
+            unit = "years" if finding.unit == "a" else finding.unit
+            value = f"{finding.value:.1f} +/- {finding.uncertainty or 0:.1f} {unit}"
         truth = planted.get(finding.concept, "")
         yield report.eye, finding.meaning, value, f"{truth:.1f}" if isinstance(truth, float) else str(truth)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from oculard.errors import Misconfigured
 
@@ -19,12 +19,22 @@ ENV_PREFIX = "OCULARD_"
 ENV_CONFIG = "OCULARD_CONFIG"  # the one variable that is not a setting: where the file is
 DEFAULT_FILE = Path("/etc/oculard/oculard.toml")
 
-AeTitle = Annotated[
-    str, Field(pattern=r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$")
-]  # PS3.5 6.2, VR AE
+AE_TITLE = r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$"  # PS3.5 6.2, VR AE
+SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+PLAIN = r"^[\x20-\x7e]+$"
+WORD = r"^[\x21-\x7e]+$"
+SHAPES = {  # what a person is told instead of a pattern
+    AE_TITLE: "expected an AE title: 1 to 16 ASCII characters, no backslash, no space at either end",
+    SLUG: "expected small letters, digits and single hyphens, as in `topcon-1`",
+    CLOCK: "expected a time as in `20:00`",
+    PLAIN: "expected ASCII text: it is written into reports of every character set",
+    WORD: "expected ASCII without spaces",
+}
+AeTitle = Annotated[str, Field(pattern=AE_TITLE)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=32)]
-Clocktime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Slug = Annotated[str, Field(pattern=SLUG, max_length=32)]
+Clocktime = Annotated[str, Field(pattern=CLOCK)]
 LOOPBACK = "127.0.0.1"
 
 
@@ -37,8 +47,8 @@ class Section(BaseModel):
 class Site(Section):
     """Who runs this daemon; written into every report as the observing device."""
 
-    organisation: str = Field("Eye clinic", max_length=64, pattern=r"^[\x20-\x7e]+$", description="Institution, ASCII.")
-    station: str = Field("oculard", max_length=16, pattern=r"^[\x21-\x7e]+$", description="Station name, ASCII.")
+    organisation: str = Field("Eye clinic", max_length=64, pattern=PLAIN, description="Institution, ASCII.")
+    station: str = Field("oculard", max_length=16, pattern=WORD, description="Station name, ASCII.")
     time_zone: str = Field(
         "Asia/Tokyo", description="IANA name; for the night and for reports on images without an offset."
     )
@@ -67,10 +77,13 @@ class Store(Section):
     instance_max_gib: float = Field(4.0, gt=0, description="A larger instance is refused.")
 
     @model_validator(mode="after")
-    def _no_password_in_url(self) -> Self:
+    def _plain_url(self) -> Self:
         rest = self.database_url.partition("://")[2].rpartition("@")[0]
         if ":" in rest:
             raise ValueError("database_url holds a password: use database_password_file or the environment")
+        kind = self.database_url.partition("://")[0]
+        if self.database_url and kind not in ("sqlite", "postgresql+psycopg"):
+            raise ValueError("database_url begins with sqlite:/// or postgresql+psycopg://")
         return self
 
 
@@ -290,26 +303,36 @@ class Settings(BaseSettings):
 
 def load(path: Path | None) -> Settings:
     """Read the file and the environment. Raises Misconfigured, which names every wrong key and variable."""
-    values = _read_file(path)
     _refuse_unknown_variables()
-    if values.get("store", {}).get("database_password"):
+    return _checked(path, _read_file(path))
+
+
+def forget_environment() -> None:
+    """Take every setting of ours out of this process's environment: the demo must never meet the real store."""
+    for name in [name for name in os.environ if name.upper().startswith(ENV_PREFIX)]:
+        del os.environ[name]
+
+
+def _checked(path: Path | None, values: dict[str, Any]) -> Settings:
+    store = values.get("store")
+    if isinstance(store, dict) and store.get("database_password"):
         raise Misconfigured(
             "database_password stands in the file", hint="use database_password_file or the environment"
         )
     try:
         return Settings(**values)
+    except SettingsError as why:
+        raise Misconfigured(f"an OCULARD_ variable cannot be read: {why}", hint="lists and tables are JSON") from why
     except ValidationError as why:
-        raise Misconfigured("configuration: " + "; ".join(_complaint(error) for error in why.errors())) from why
+        wrong = "\n".join(f"  {_complaint(error)}" for error in why.errors())
+        raise Misconfigured(f"configuration {path or '(defaults and environment)'}:\n{wrong}") from why
 
 
-def find_file(given: Path | None) -> Path | None:
-    """The file to read: the given one, the environment's, or the default where it exists; None means defaults."""
+def find_file(given: Path | None) -> Path:
+    """The file to read: the given one, the environment's, or the default one; it must be there."""
     if given is not None:
         return given
-    named = os.environ.get(ENV_CONFIG)
-    if named:
-        return Path(named)
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    return Path(os.environ.get(ENV_CONFIG) or DEFAULT_FILE)
 
 
 def _read_file(path: Path | None) -> dict[str, Any]:
@@ -319,9 +342,10 @@ def _read_file(path: Path | None) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as why:
         raise Misconfigured(
-            f"cannot read configuration {path}: {why.strerror}", hint="`oculard config example > FILE` writes one"
+            f"cannot read configuration {path}: {why.strerror}",
+            hint="name it with --config or $OCULARD_CONFIG; `oculard config example > FILE` writes one",
         ) from why
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as why:
         raise Misconfigured(f"configuration {path} is not TOML: {why}") from why
 
 
@@ -335,7 +359,7 @@ def _refuse_unknown_variables() -> None:
 
 def known_variables() -> set[str]:
     """Every environment variable that means something."""
-    known = {ENV_CONFIG, "OCULARD_DATA"}
+    known = {ENV_CONFIG, "OCULARD_DATA"}  # the second one names the tests' folder of real data
     for name, field in Settings.model_fields.items():
         known.add(f"{ENV_PREFIX}{name}".upper())
         section = field.annotation
@@ -348,7 +372,11 @@ def _complaint(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "settings"
     if error["type"] == "extra_forbidden":
         return f"unknown key `{where}`"
-    return f"`{where}`: {error['msg'].removeprefix('Value error, ')}"
+    given, expected = error.get("input"), error["msg"].removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch":
+        expected = SHAPES.get(error["ctx"]["pattern"], expected)
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float) and "password" not in where else ""
+    return f"`{where}`: {expected}{shown}"
 
 
 def item_type(annotation: Any) -> type[Section] | None:

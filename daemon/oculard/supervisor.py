@@ -37,16 +37,16 @@ class Child:
 class Supervisor:
     """Starts the children, starts the dead again, gives back what they held, and ends them all together."""
 
-    def __init__(self, app: App, config: Path | None) -> None:
+    def __init__(self, app: App, config: Path) -> None:
         self._app, self._config = app, config
         self._children: list[Child] = []
+        self._settled: set[str] = set()  # roles that have run well: whatever happens later, the others go on
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT. Raises Misconfigured when a child says that it is."""
         app = self._app
         log.configure(level=app.settings.log.level, form=app.settings.log.form, role="run")
-        app.database.check()
-        app.vault.prepare()
+        app.prepare()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: app.clock.stop())
         self._bury_predecessors()
@@ -86,8 +86,7 @@ class Supervisor:
 
     def _start(self, role: str, *, failures: int) -> Child:
         name = role_name(role)
-        config = [] if self._config is None else ["--config", str(self._config)]
-        command = [sys.executable, "-m", "oculard", *config, role, "--name", name, "--supervised"]
+        command = [sys.executable, "-m", "oculard", "--config", str(self._config), role, "--name", name, "--supervised"]
         # The child reads the other end of its stdin: it ends when we end, even if we are killed.
         process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603  our own program
         logger.info("role starts", role=role, pid=process.pid)
@@ -96,9 +95,10 @@ class Supervisor:
     def _mourn(self, child: Child, now: datetime) -> None:
         """A child died: give back its leases at once and plan its successor."""
         code = child.process.returncode
-        if code == EXIT_MISUSE:
-            raise Misconfigured(f"role `{child.role}` refused to start", hint="its own message is above")
         steady = now - child.started_at > timedelta(seconds=STEADY_S)
+        self._settled |= {child.role} if steady else set()
+        if code == EXIT_MISUSE and child.role not in self._settled:
+            raise Misconfigured(f"role `{child.role}` refused to start", hint="its own message is above")
         child.failures = 1 if steady else child.failures + 1
         delay_s = backoff_s(child.failures - 1, longest_s=RESTART_S_MAX)
         child.restart_at = now + timedelta(seconds=delay_s)

@@ -14,7 +14,7 @@ import pytest
 from pydicom.dataset import FileDataset
 
 from fakes import FakeClock
-from oculard.inference.estimators import Estimators, families, find
+from oculard.inference.estimators import EstimatorRefused, Estimators, families, find
 from oculard.inference.worker import Worker
 from oculard.intake.role import folder_import
 from oculard.job import JobEvent
@@ -326,6 +326,134 @@ def test_a_file_that_cannot_be_read_is_tried_again(bench: Bench) -> None:
     bench.clock.sleep(10)
     (report,) = bench.work()
     assert report.outcome == "complete"
+
+
+def test_a_full_disk_costs_no_attempt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trouble of the world, for hours: the job waits, and its report comes when the trouble is over."""
+    from oculard.store.vault import DiskFull, Vault
+
+    bench.receive(photograph("a"))
+
+    def full(self: Vault, data: bytes) -> tuple[str, str]:
+        raise DiskFull("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Vault, "write_report", full)
+        for _ in range(10):
+            bench.clock.sleep(700)
+            assert bench.work() == []
+        (job,) = bench.shelf.trace.jobs(state=None, limit=1)
+        assert (job["state"], job["attempts"], job["hindered"]) == ("queued", 0, 10)
+    bench.clock.sleep(700)
+    (report,) = bench.work()
+    assert report.outcome == "complete"
+
+
+def test_a_database_that_goes_away_costs_no_attempt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker gives its jobs back when the database answers again."""
+    from oculard.store.database import DatabaseDown
+    from oculard.store.jobs import Jobs
+
+    bench.receive(photograph("a"))
+    bench.clock.sleep(60)
+    bench.settling.step()
+
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseDown("gone")
+
+    for _ in range(4):
+        with monkeypatch.context() as patched:
+            patched.setattr(Jobs, "finish", away)
+            patched.setattr(Jobs, "hinder", away)
+            with pytest.raises(DatabaseDown):
+                bench.worker.step()
+    (report,) = bench.work()
+    assert report.outcome == "complete"
+    assert bench.shelf.trace.jobs(state=None, limit=1)[0]["attempts"] == 1
+
+
+def test_a_file_that_is_gone_is_given_up(bench: Bench) -> None:
+    """After some minutes a person must look; nothing is tried for ever."""
+    bench.receive(photograph("a"))
+    (image,) = bench.shelf.trace.study(1)["instances"]
+    bench.shelf.vault.path(image["path"]).unlink()
+    for _ in range(9):
+        bench.clock.sleep(700)
+        assert bench.work() == []
+
+    assert bench.shelf.trace.jobs(state="failed", limit=1)[0]["reason"] == "file-missing"
+    assert [alarm.name for alarm in bench.shelf.alarms.standing()] == ["job-without-report"]
+
+
+def test_an_unknown_eye_after_spent_attempts_is_still_said(bench: Bench) -> None:
+    """Workers that died over it do not change what can be said: the eye is unknown."""
+    bench.receive(photograph("a", eye=""))
+    bench.clock.sleep(60)
+    bench.settling.step()
+    for _ in range(2):
+        bench.shelf.claim("dies")
+        bench.shelf.jobs.queue.reap(dead_owner="dies")
+
+    (report,) = bench.work()
+    assert report.outcome == "eye-unknown"
+
+
+def test_a_clock_that_is_set_back_spoils_no_report(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report's times never run backwards."""
+    from oculard.inference import worker as module
+
+    bench.receive(photograph("a"))
+    examine = module.examine
+
+    def late(*arguments: Any, **named: Any) -> None:
+        examine(*arguments, **named)
+        bench.clock.pass_(-3600)
+
+    monkeypatch.setattr(module, "examine", late)
+    (report,) = bench.work()
+    assert report.outcome == "complete"
+
+
+def test_a_bundle_that_no_report_can_carry_is_refused(tmp_path: Path) -> None:
+    """An unknown concept or family is found when the bundle is loaded, not when a patient waits."""
+    (whole,) = find([])[0]
+    wrong = whole.manifest.output[0].model_copy(update={"concept": "EST-LUCK"})
+    manifest = whole.manifest.model_copy(update={"output": (wrong, *whole.manifest.output[1:])})
+    estimators = Estimators(
+        [Bundle(folder=whole.folder, manifest=manifest, card=whole.card)], providers=["cpu"], threads=1
+    )
+
+    with pytest.raises(EstimatorRefused, match="EST-LUCK"):
+        estimators.get("systemic-demo@1.0.0")
+
+
+def test_what_no_report_can_carry_hurts_its_own_job_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that cannot be built fails its job aloud; the worker lives and the neighbour gets its report."""
+    from oculard.inference import write
+
+    build = write.build_report
+
+    def picky(request: Any) -> Any:
+        if request.sources[0].sop_instance_uid == painted_uid("odd"):
+            raise ValueError("a header like none before")
+        return build(request)
+
+    monkeypatch.setattr(write, "build_report", picky)
+    bench.receive(photograph("odd", study="odd"), photograph("fine"))
+
+    assert [report.images[0].sop_instance_uid for report in bench.work()] == [painted_uid("fine")]
+    assert bench.shelf.trace.jobs(state="failed", limit=1)[0]["reason"] == "report-impossible"
+
+
+def test_a_good_retake_counts_after_many_bad_ones(bench: Bench) -> None:
+    """Quality comes before number: nine black pictures do not hide the one that is good."""
+    black = np.zeros((200, 200, 3), np.uint8)
+    bench.receive(*(photograph(f"bad{n}", pixels=black) for n in range(9)))
+    bench.receive(photograph("good"))
+    (report,) = bench.work()
+
+    assert report.outcome == "complete"
+    assert [image.sop_instance_uid for image in report.images if image.used] == [painted_uid("good")]
 
 
 def test_further_images_are_left_out_aloud(bench: Bench) -> None:

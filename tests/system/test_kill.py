@@ -24,7 +24,18 @@ port = {port}
 commitment = true
 commitment_silence_h = 0.001
 """
-BOUNDARIES = {"intake": 3, "upkeep": 1, "worker": 3, "sender": 3}  # commits of one study that are worth dying at
+BOUNDARIES = {  # the commits that one study makes in each role, by their number after the orders were given
+    "intake": (
+        ("while it receives", 1),
+        ("while it receives", 2),
+        ("while it receives", 3),
+        ("after", 1),
+        ("after", 2),
+    ),
+    "upkeep": (("while it receives", 1),),
+    "worker": (("while it receives", 1), ("while it receives", 2), ("while it receives", 3)),
+    "sender": (("while it receives", 1), ("while it receives", 2), ("while it receives", 3), ("while it receives", 4)),
+}
 
 
 def known_to(pacs: PracticePacs) -> dict[str, str]:
@@ -62,12 +73,15 @@ def test_a_role_killed_at_a_commit(make_daemon: Callable[..., Daemon], tmp_path:
         daemon = make_daemon(PEER.format(port=pacs.port), **killer, **known_to(pacs))
         daemon.start()
         studies = 0
-        for number in range(1, BOUNDARIES[role] + 1):
+        for when, number in BOUNDARIES[role]:
             for side in ("before", "after"):
-                orders.write_text(f"{role} {number} {side}")
+                if when == "while it receives":
+                    orders.write_text(f"{role} {number} {side}")
                 files = list(paint_study(tmp_path / f"study{studies}", seed=1000 + studies, size_px=256))
                 for _ in range(3):
                     send_until_taken(daemon, files)
+                if when == "after":  # what is left for intake: the end of the association, the PACS's commitment
+                    orders.write_text(f"{role} {number} {side}")
                 studies += 1
                 daemon.wait_for(lambda: not orders.exists())  # the shot was fired
                 daemon.wait_for(daemon.ended(2 * studies))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from oculard.imaging.decode import Undecodable, read_rgb
+from oculard.imaging.decode import Undecodable, codestream_size, read_rgb
 from oculard_models.data.paint import paint
 from oculard_models.data.painted_study import Visit, wrap_fundus
 from oculard_models.data.person import sample_people
@@ -18,6 +19,7 @@ from peers import program
 
 PIXELS_MAX = 50_000_000
 COLOUR = (
+    "SC_rgb_jpeg.dcm",
     "SC_rgb_jpeg_dcmtk.dcm",
     "SC_rgb_jpeg_gdcm.dcm",
     "SC_rgb_rle.dcm",
@@ -89,11 +91,35 @@ def test_a_large_picture_is_refused_before_it_is_decoded(painted: Path) -> None:
     assert why.value.reason == "size-implausible"
 
 
-def test_a_real_file_with_broken_fragments_is_refused(data: Path) -> None:
-    """Its encapsulated pixels do not begin with an item."""
+def test_a_codestream_that_is_larger_than_its_header_is_refused(tmp_path: Path) -> None:
+    """A decoder would allocate what the codestream says: its size is looked at first."""
+    small = Visit(study_uid="1.2", series_uid="1.3")
+    ds = wrap_fundus(np.zeros((64, 64, 3), np.uint8), small, eye="R", uid="1.4")
+    large = wrap_fundus(np.zeros((640, 640, 3), np.uint8), small, eye="R", uid="1.4")
+    ds.PixelData = large.PixelData
+    ds["PixelData"].is_undefined_length = True
+    path = tmp_path / "bomb.dcm"
+    ds.save_as(path, enforce_file_format=True)
     with pytest.raises(Undecodable) as why:
-        read_rgb(data / "dicom" / "SC_rgb_jpeg.dcm", pixels_max=PIXELS_MAX)
-    assert why.value.reason == "pixels-undecodable"
+        read_rgb(path, pixels_max=PIXELS_MAX)
+    assert why.value.reason == "pixels-inconsistent"
+    jpeg_2000 = b"\xff\x4f\xff\x51" + bytes(4) + struct.pack(">4L", 26_000, 26_001, 0, 1)
+    assert codestream_size(jpeg_2000) == (26_000, 26_000)
+
+
+def test_a_deflated_bomb_is_not_inflated(tmp_path: Path) -> None:
+    """300 MB of nothing deflate to 300 KB: the file is refused before it is read."""
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    visit, black = Visit(study_uid="1", series_uid="2"), np.zeros((64, 64, 3), np.uint8)
+    ds = wrap_fundus(black, visit, eye="R", uid="1.4", compression="raw")
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.add_new(0x00091010, "OB", bytes(300 << 20))
+    path = tmp_path / "bomb.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    with pytest.raises(Undecodable) as why:
+        read_rgb(path, pixels_max=PIXELS_MAX)
+    assert why.value.reason == "size-implausible"
 
 
 def test_grey_files_are_refused(data: Path) -> None:

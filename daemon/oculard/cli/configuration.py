@@ -15,7 +15,7 @@ def check(ctx: typer.Context) -> None:
     """Read the configuration and say whether it is right; exit code 2 when it is not."""
     found = context(ctx)
     assert found.settings
-    say(f"{found.file or 'defaults (no file)'}: fine")
+    say(f"{found.file}: fine")
 
 
 @config.command()

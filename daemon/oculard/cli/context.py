@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from oculard.app import App
     from oculard.settings import Settings
 
+SHORT_CHARS = 28  # a column as narrow as that is never wrapped
+WIDE_COLUMNS = 5  # a table of no more columns is wrapped rather than turned into records
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -27,8 +29,8 @@ class Context:
     config: Path | None
 
     @cached_property
-    def file(self) -> Path | None:
-        """The configuration file in use; None when there is none and defaults hold."""
+    def file(self) -> Path:
+        """The configuration file in use."""
         from oculard.settings import find_file
 
         return find_file(self.config)
@@ -70,7 +72,7 @@ def say(words: str) -> None:
 
 def print_json(data: Any) -> None:
     """Data for a program."""
-    print(json.dumps(data, ensure_ascii=False, indent=2, default=_plain))  # noqa: T201  stdout is where data goes
+    print(json.dumps(data, indent=2, default=_plain))  # noqa: T201  stdout is where data goes
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
@@ -88,12 +90,26 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
     from rich.table import Table
     from rich.text import Text
 
+    console, cells = Console(), [[_cell(cell) for cell in row] for row in rows]
+    widths = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
+    if sum(widths) + 3 * len(columns) > console.width and len(columns) > WIDE_COLUMNS:
+        _print_records(columns, cells, title)
+        return
     table = Table(title=title, title_justify="left", header_style="bold", show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, overflow="fold", no_wrap=width <= SHORT_CHARS)
+    for row in cells:
+        table.add_row(*(Text(text) for text in row))
+    console.print(table)
+
+
+def _print_records(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None) -> None:
+    """What is too wide for the terminal: one line a value, empty ones left out."""
+    print_lines([title] if title else [])
+    width = max(len(column) for column in columns)
     for row in rows:
-        table.add_row(*(Text(_cell(cell)) for cell in row))
-    Console().print(table)
+        values = [(column, text) for column, text in zip(columns, row, strict=True) if text]
+        print_lines([*(f"  {column:<{width}}  {text}" for column, text in values), ""])
 
 
 def print_lines(lines: Sequence[str]) -> None:

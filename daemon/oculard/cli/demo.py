@@ -24,7 +24,9 @@ def demo(
 ) -> None:
     """Paint a study of both eyes, send it, and show the reports that come back. Exit 0 only when each was checked."""
     from oculard.rehearsal import rehearse
+    from oculard.settings import forget_environment
 
+    forget_environment()
     folder = keep or Path(tempfile.mkdtemp(prefix="oculard-demo-"))
     if keep is not None and folder.exists() and any(folder.iterdir()):
         raise typer.BadParameter(f"{folder} is not empty")

@@ -52,7 +52,7 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def _configuration(found: Context) -> Iterator[Check]:
     settings = found.settings  # a wrong one never comes so far: it ends the command with exit code 2
-    yield Check(what="configuration", state=FINE, found=str(found.file or "defaults, no file"))
+    yield Check(what="configuration", state=FINE, found=str(found.file))
     if not settings.peers:
         yield Check(
             what="configuration",
@@ -151,6 +151,8 @@ def _senders(found: Context) -> Iterator[Check]:
             found=f"{sender.ae_title} from {where}",
             hint=hint,
         )
+    from oculard.intake.policy import CALLED_WRONGLY, hint_of
+
     refused = _of_database(found, lambda: found.app.callers.list(state="refused")) or []
     for caller in refused[:10]:
         who = f"{caller.calling_ae} from {caller.address} called {caller.called_ae}"
@@ -158,7 +160,9 @@ def _senders(found: Context) -> Iterator[Check]:
             what="refused",
             state=WARNING,
             found=f"{who}: {caller.reason}, {caller.count} times",
-            hint=f"`oculard allow {caller.id}` lets it in",
+            hint=hint_of(caller.reason, found.settings.intake.ae_title)
+            if caller.reason == CALLED_WRONGLY
+            else f"`oculard allow {caller.id}` lets it in",
         )
     if not found.settings.senders and not _of_database(found, lambda: found.app.callers.list(state="allowed")):
         hint = "add the device to [[senders]]; or let it call once and run `oculard allow`"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from oculard.cli.context import AsJson, context, print_json, print_table, say
-from oculard.cli.watch import NotFound
-from oculard.errors import Misconfigured
+from oculard.cli.watch import Identity, NotFound
+from oculard.errors import Misconfigured, OculardError
+from oculard.store.callers import Caller
+
+EVERYONE = "`oculard allow --all` lists who was refused and who is allowed, with numbers"
+NUMBER_MAX = (1 << 63) - 1  # of a row
+LISTED_MAX = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +38,8 @@ def retry(
         hint = "--job N, --all-jobs, --delivery N, --peer NAME or --answers"
         raise Misconfigured("nothing to retry was named", hint=hint)
     app, actor, moved = context(ctx).checked_app, who(), 0
+    if peer and peer not in {known.name for known in app.settings.peers}:
+        raise Misconfigured(f"no peer is called `{peer}`", hint="`oculard config show` lists [[peers]]")
     if job is not None or jobs:
         moved += app.jobs.requeue(job_id=job, actor=actor)
     if delivery is not None or peer:
@@ -39,30 +48,68 @@ def retry(
         moved += app.answers.resend(actor=actor)
     say(f"{moved} will be tried again")
     if moved == 0:
-        raise NotFound("nothing of that kind has failed or is parked", hint="`oculard jobs --state failed` lists them")
+        hint = "`oculard jobs --state failed` and `oculard deliveries --state parked` list what has"
+        raise NotFound("nothing of that kind has failed or is parked", hint=hint)
 
 
 def allow(
     ctx: typer.Context,
     who_: Annotated[
-        str | None, typer.Argument(metavar="WHO", help="Number, AE title or address of a refused caller.")
+        str | None, typer.Argument(metavar="WHO", help="Number of a caller; or AE title or address of one refused.")
+    ] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="List the allowed too.")] = False,
+    remove: Annotated[
+        int | None, typer.Option(min=1, max=NUMBER_MAX, help="Refuse this allowed caller from its next call on.")
+    ] = None,
+    commitment_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Where WHO listens for storage commitment answers.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a refused sender in. Without a name: list who was refused, and why."""
-    callers = context(ctx).checked_app.callers
-    found = callers.list(state="refused") if who_ is None else callers.allow(who_)
-    if who_ is not None and not found:
-        raise NotFound("nobody of that name was refused", hint="`oculard allow` lists who was")
-    rows = [{name: getattr(caller, name) for name in caller.__dataclass_fields__} for caller in found]
+    if (who_ is not None) + everyone + (remove is not None) > 1 or (commitment_port is not None and who_ is None):
+        raise Misconfigured("give WHO, --all or --remove N", hint="--commitment-port goes with WHO")
+    app, found = context(ctx).checked_app, list[Caller | None]()
+    if who_ is not None:
+        meant = _meant(app.callers.list(), who_, app.settings.intake.ae_title)
+        found = [app.callers.allow(meant.id, actor=who(), commitment_port=commitment_port)]
+    elif remove is not None:
+        found = [app.callers.remove(remove, actor=who())]
+    else:
+        found = [*app.callers.list(state=None if everyone else "refused")]
+    rows = [asdict(caller) for caller in found if caller is not None]
+    if len(rows) < len(found):
+        raise NotFound("nobody of that number is there", hint=EVERYONE)
     if as_json:
         print_json(rows)
         return
-    columns = ("id", "calling_ae", "called_ae", "address", "state", "reason", "count", "last_at")
+    columns = ("id", "calling_ae", "called_ae", "address", "state", "reason", "count", "commitment_port", "last_at")
     print_table(columns, [[row[column] for column in columns] for row in rows])
 
 
-def settle(ctx: typer.Context, identity: str) -> None:
+def _meant(callers: Sequence[Caller], who_: str, our_ae_title: str) -> Caller:
+    """The one caller that a person means. A name that several bear lets nobody in: its bearers may be strangers."""
+    from oculard.intake.policy import CALLED_WRONGLY, hint_of
+
+    if who_.isdecimal():
+        named = [caller for caller in callers if str(caller.id) == who_]
+    else:
+        refused = [caller for caller in callers if caller.state == "refused"]
+        named = [caller for caller in refused if who_ in (caller.calling_ae, caller.address)]
+    possible = [caller for caller in named if caller.reason != CALLED_WRONGLY or caller.state == "allowed"]
+    if not named:
+        raise NotFound(f"no caller `{who_}` was refused", hint=EVERYONE)
+    if not possible:
+        words = f"`{who_}` called {named[0].called_ae!a}, which is not our AE title"
+        raise OculardError(words, reason=CALLED_WRONGLY, hint=hint_of(CALLED_WRONGLY, our_ae_title))
+    if len(possible) > 1:
+        words = ", ".join(f"{one.id} ({one.calling_ae!a} from {one.address})" for one in possible[:LISTED_MAX])
+        words = f"`{who_}` names {len(possible)} refused callers: {words}"
+        raise OculardError(words, reason="caller-ambiguous", hint=f"give its number: `oculard allow {possible[0].id}`")
+    return possible[0]
+
+
+def settle(ctx: typer.Context, identity: Identity) -> None:
     """Settle a study now, without waiting until its device has been quiet."""
     from oculard.inference.estimators import families, find
     from oculard.upkeep.settling import Settling
@@ -76,10 +123,16 @@ def settle(ctx: typer.Context, identity: str) -> None:
         raise NotFound("no open study is known under that name")
 
 
-def acknowledge(ctx: typer.Context, name: str, subject: str) -> None:
-    """Clear an alarm that somebody has looked at."""
-    if not context(ctx).checked_app.alarms.clear(name, subject):
-        raise NotFound("no such alarm stands", hint="`oculard status` lists them: give its name and its subject")
+def acknowledge(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The alarm's name, as `oculard status` shows it.")],
+    subject: Annotated[str | None, typer.Argument(help="Its subject; without one, every alarm of that name.")] = None,
+) -> None:
+    """Clear alarms that somebody has looked at."""
+    alarms = context(ctx).checked_app.alarms
+    subjects = [alarm.subject for alarm in alarms.standing() if alarm.name == name and subject in (None, alarm.subject)]
+    if not [one for one in subjects if alarms.clear(name, one)]:
+        raise NotFound("no such alarm stands", hint="`oculard status` lists them")
     say("cleared")
 
 

@@ -17,19 +17,22 @@ if TYPE_CHECKING:
     from oculard.delivery.scu import Target
 
 
+Files = Annotated[Path, typer.Argument(help="A folder, with everything below it, or one file.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("import", rich_help_panel="Moving files")(import_)
     app.command(rich_help_panel="Moving files")(send)
 
 
-def import_(ctx: typer.Context, path: Path, as_json: AsJson = False) -> None:
+def import_(ctx: typer.Context, path: Files, as_json: AsJson = False) -> None:
     """Take every instance below a folder into custody; the originals stay. Exit code 1 when any was refused."""
     from oculard.intake.role import folder_import
 
     _must_exist(path)
-    app = context(ctx).checked_app
-    app.vault.prepare()
+    app = context(ctx).app
+    app.prepare()
     with _progress() as progress:
         done = list(
             progress.track(folder_import(app.settings, app.instances, app.vault).run(path), description="importing")
@@ -53,7 +56,7 @@ def import_(ctx: typer.Context, path: Path, as_json: AsJson = False) -> None:
 
 def send(
     ctx: typer.Context,
-    path: Path,
+    path: Files,
     peer: Annotated[str | None, typer.Option(help="A peer of the configuration.")] = None,
     to: Annotated[str | None, typer.Option(help="Anyone else: AE_TITLE@HOST:PORT.")] = None,
     as_: Annotated[str | None, typer.Option("--as", help="Our AE title for this time.")] = None,

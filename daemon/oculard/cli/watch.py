@@ -8,7 +8,14 @@ import typer
 
 from oculard.cli.context import AsJson, Context, context, local, print_json, print_lines, print_table, say
 from oculard.errors import OculardError
+from oculard.job import DeliveryState, JobState
 
+NEEDED = frozenset({"intake", "worker", "sender", "upkeep"})
+MIB = 1 << 20
+Identity = Annotated[
+    str, typer.Argument(help="Study, image or report UID, accession number or patient ID, as the device wrote it.")
+]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")]
 PATIENT = ("patient_id", "accession_number")  # the asker has them; a screen that is shared should not
 
 
@@ -17,7 +24,7 @@ STUDY_TABLES: dict[str, tuple[str, ...]] = {
     "Jobs": ("id", "family", "eye", "estimator", "state", "attempts", "reason"),
     "Reports": ("id", "job_id", "outcome", "remark", "sop_instance_uid", "created_at"),
     "Deliveries": ("id", "report_id", "peer", "state", "attempts", "reason", "transaction_uid", "changed_at"),
-    "Events": ("at", "kind", "subject_id", "name", "source", "target", "actor", "reason"),
+    "Events": ("at", "what", "event", "by", "reason"),
 }
 
 
@@ -30,7 +37,7 @@ class NotFound(OculardError):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, trace, jobs, models):
+    for command in (status, trace, jobs, deliveries, models):
         app.command(rich_help_panel="Watching")(command)
 
 
@@ -57,11 +64,14 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         print_json(told)
     else:
         _print_status(told)
-    if alarms or free_gib < mark:
+    missing = NEEDED - {role.role for role in app.roles.list() if app.roles.is_alive(role)}
+    if missing:
+        say(f"not running: {', '.join(sorted(missing))} (start `oculard run`)")
+    if alarms or missing or free_gib < mark:
         raise typer.Exit(1)
 
 
-def trace(ctx: typer.Context, identity: str, as_json: AsJson = False) -> None:
+def trace(ctx: typer.Context, identity: Identity, as_json: AsJson = False) -> None:
     """Where is it and why: the way of a study from the first image to the PACS's commitment."""
     app = context(ctx).checked_app
     studies = [app.trace.study(study_id) for study_id in app.trace.find(identity)]
@@ -77,8 +87,8 @@ def trace(ctx: typer.Context, identity: str, as_json: AsJson = False) -> None:
 
 def jobs(
     ctx: typer.Context,
-    state: Annotated[str | None, typer.Option(help="Only this state, e.g. failed.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    state: Annotated[JobState | None, typer.Option(help="Only this state.")] = None,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """The newest jobs."""
@@ -87,6 +97,21 @@ def jobs(
         print_json(rows)
         return
     columns = ("id", "state", "family", "eye", "estimator", "attempts", "reason", "changed_at", "study_instance_uid")
+    print_table(columns, [[row[column] for column in columns] for row in rows])
+
+
+def deliveries(
+    ctx: typer.Context,
+    state: Annotated[DeliveryState | None, typer.Option(help="Only this state.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The newest deliveries of reports to peers."""
+    rows = context(ctx).checked_app.trace.deliveries(state=state, limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("id", "state", "peer", "attempts", "reason", "run_after", "changed_at", "report_uid")
     print_table(columns, [[row[column] for column in columns] for row in rows])
 
 
@@ -159,8 +184,11 @@ def _families(found: Context) -> dict[str, Any] | None:
 
 def _print_status(told: dict[str, Any]) -> None:
     columns = ("role", "pid", "alive", "since", "port", "providers")
-    print_table(columns, [[role.get(column) for column in columns] for role in told["roles"]], title="Processes")
-    rows = [[kind, state, count] for kind, counts in told["counts"].items() for state, count in counts.items()]
+    roles = [role | {"providers": ", ".join(role.get("providers", []))} for role in told["roles"]]
+    print_table(columns, [[role.get(column) for column in columns] for role in roles], title="Processes")
+    counts = told["counts"] | {"instance": {"kept": told["counts"]["instance"]["kept"]}}
+    counts["instance"]["MiB"] = round(told["counts"]["instance"]["bytes"] / MIB)
+    rows = [[kind, state, count] for kind, by_state in counts.items() for state, count in by_state.items()]
     print_table(("what", "state", "count"), rows, title="Counts")
     disk = told["disk"]
     print_lines([f"disk: {disk['free_gib']} GiB free, mark {disk['mark_gib']} GiB"])
@@ -168,7 +196,21 @@ def _print_status(told: dict[str, Any]) -> None:
 
 
 def _print_study(study: dict[str, Any]) -> None:
-    print_lines([f"study {study['study_instance_uid']}  {study['state']}  settled {local(study['settled_at'])}"])
+    settled = f", settled {local(study['settled_at'])}" if study["settled_at"] else ""
+    print_lines([f"study {study['study_instance_uid']}: {study['state']}{settled}"])
+    told = study | {"events": [_short(event) for event in study["events"]]}
     for title, columns in STUDY_TABLES.items():
-        rows = study[title.lower()]
+        rows = told[title.lower()]
         print_table(columns, [[row[column] for column in columns] for row in rows], title=title)
+
+
+def _short(event: dict[str, Any]) -> dict[str, Any]:
+    """One event in few words: `--json` has all of them."""
+    moved = f" {event['source'] or ''} -> {event['target']}" if event["target"] else ""
+    return {
+        "at": event["at"],
+        "what": f"{event['kind']} {event['subject_id']}",
+        "event": event["name"] + moved.replace("  ", " "),
+        "by": str(event["actor"]).partition(":")[0] if "@" in str(event["actor"]) else event["actor"],
+        "reason": event["reason"],
+    }

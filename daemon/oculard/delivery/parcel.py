@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, Implic
 
 from oculard.delivery.part10 import Meta, NotPart10, as_implicit, parse_meta
 from oculard.delivery.scu import VERIFICATION, Context
-from oculard.errors import Permanent, Transient
+from oculard.errors import Permanent
 from oculard.report.variant import VARIANTS, as_variant
 from oculard.store.deliveries import Delivery
-from oculard.store.vault import Vault
+from oculard.store.vault import Vault, VaultUnreadable, not_written
 
 LADDER: tuple[str, ...] = (Comprehensive3DSRStorage, *VARIANTS)  # the richest class first
 
@@ -26,13 +26,6 @@ class ReportDamaged(Permanent):
 
     reason = "report-damaged"
     hint = "the vault's disk may be failing: check it, then run the job again"
-
-
-class FileTrouble(Transient):
-    """A file could not be read or written now."""
-
-    reason = "vault-unreadable"
-    hint = "look at the vault's disk: is it mounted, full, readable?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +50,14 @@ class Parcel:
 
 
 def pack(delivery: Delivery, vault: Vault) -> Parcel:
-    """Check a report's file. Raises ReportDamaged, and FileTrouble where trying again may help."""
+    """Check a report's file. Raises ReportDamaged, and VaultUnreadable where trying again may help."""
     path = vault.path(delivery.path)
     try:
         data = path.read_bytes()
     except FileNotFoundError as why:
         raise ReportDamaged("the report's file is gone") from why
     except OSError as why:
-        raise FileTrouble(f"a report cannot be read: {why.strerror}") from why
+        raise VaultUnreadable(f"a report cannot be read: {why.strerror}") from why
     if hashlib.sha256(data).hexdigest() != delivery.sha256:
         raise ReportDamaged("the report's file does not have its digest")
     try:
@@ -80,17 +73,21 @@ def proposal(parcels: Iterable[Parcel]) -> list[Context]:
 
 @contextmanager
 def dressed(parcel: Parcel, context: Context, spool: Path) -> Iterator[tuple[Path, Meta]]:
-    """The parcel's file as this context wants it; a rewritten one exists until the block ends. Raises FileTrouble."""
+    """The parcel's file as this context wants it; a rewritten one exists until the block ends. Raises VaultTrouble."""
     if context == (parcel.meta.sop_class_uid, parcel.meta.transfer_syntax_uid):
         yield parcel.path, parcel.meta
         return
     path = spool / f"{uuid.uuid4().hex}.send"
     try:
         data = _rewritten(parcel.path.read_bytes(), context, parcel.meta)
+    except OSError as why:
+        raise VaultUnreadable(f"a report cannot be read: {why.strerror}") from why
+    try:
         path.write_bytes(data)
     except OSError as why:
-        path.unlink(missing_ok=True)
-        raise FileTrouble(f"a report cannot be rewritten: {why.strerror}") from why
+        with suppress(OSError):  # a disk that went read-only: the sweep deletes what stays
+            path.unlink(missing_ok=True)
+        raise not_written("cannot rewrite a report", why) from why
     try:
         yield path, parse_meta(data)
     finally:

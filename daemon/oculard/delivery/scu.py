@@ -17,7 +17,12 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT
 from pynetdicom.presentation import PresentationContext, build_context
 
-from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from oculard import (
+    COMMITMENT_CLASS_UID,
+    COMMITMENT_INSTANCE_UID,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+)
 from oculard.delivery.part10 import Meta
 from oculard.delivery.statuses import Kind, Trouble, Verdict, of_store, refused, rejected, troubled
 from oculard.errors import OculardError
@@ -26,8 +31,8 @@ from oculard.settings import Peer, Settings
 Context = tuple[str, str]  # SOP class, transfer syntax: each pair is proposed on its own, so that each can be refused
 CONTEXTS_MAX = 128  # PS3.8 9.3.2.2: odd numbers from 1 to 255
 DIAGNOSIS_S = 2.0
-COMMITMENT_CLASS = UID("1.2.840.10008.1.20.1")
-COMMITMENT_INSTANCE = UID("1.2.840.10008.1.20.1.1")  # well known, PS3.4 J.3.5
+COMMITMENT_CLASS = UID(COMMITMENT_CLASS_UID)
+COMMITMENT_INSTANCE = UID(COMMITMENT_INSTANCE_UID)
 VERIFICATION: Context = ("1.2.840.10008.1.1", ImplicitVRLittleEndian)
 COMMITMENT: Context = (COMMITMENT_CLASS, ImplicitVRLittleEndian)
 PLAIN_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)

@@ -9,7 +9,7 @@ from oculard import log
 from oculard.clock import Clock
 from oculard.delivery.batch import DELAYED, PARKED, Batch
 from oculard.delivery.commitment import SAME_ASSOCIATION_S, Commitments
-from oculard.delivery.parcel import FileTrouble, Parcel, ReportDamaged, dressed, pack, proposal
+from oculard.delivery.parcel import Parcel, ReportDamaged, dressed, pack, proposal
 from oculard.delivery.rest import REST_S_MAX, Rest
 from oculard.delivery.scu import PeerAssociation, Target
 from oculard.delivery.statuses import PacsBusy, PacsRefused, PacsUnreachable, Trouble, troubled
@@ -17,7 +17,7 @@ from oculard.errors import Permanent
 from oculard.settings import Peer, Settings
 from oculard.store.alarms import Alarms
 from oculard.store.deliveries import Deliveries
-from oculard.store.vault import Vault
+from oculard.store.vault import Vault, VaultTrouble
 
 logger = log.get("sender")
 
@@ -83,7 +83,7 @@ class Sender:
             except ReportDamaged as why:
                 batch.park(delivery, why)
                 self._alarms.raise_(why.reason, f"report {delivery.report_id}")
-            except FileTrouble as why:
+            except VaultTrouble as why:
                 batch.retry(delivery, why)
         return parcels
 
@@ -113,7 +113,7 @@ class Sender:
         try:
             with dressed(parcel, context, self._vault.spool) as (path, meta):
                 verdict = association.store(path, meta)
-        except (PacsBusy, FileTrouble) as why:
+        except (PacsBusy, VaultTrouble) as why:
             batch.retry(delivery, why)
         except Permanent as why:
             batch.park(delivery, why)

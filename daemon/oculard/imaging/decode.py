@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy.typing as npt
 from PIL.Image import DecompressionBombError
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.utils import pixel_array
 
 # One decoder for each transfer syntax, the most robust there is: with none named, pydicom tries all that are installed
@@ -32,6 +35,11 @@ DECODERS = {
     uid.RLELossless: "pylibjpeg",
 }
 # Decoders raise whatever their C libraries gave them; all of it means the same: this image has no pixels for us.
+LONG_BYTES = 64 << 10
+PIECE_BYTES = 1 << 20
+INFLATED_MAX = 256 << 20
+FILE_META_FROM = 144  # preamble, prefix and the group length element itself (PS3.10 7.1)
+START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 DECODER_ERRORS = (
     ValueError,
     RuntimeError,
@@ -39,6 +47,7 @@ DECODER_ERRORS = (
     OSError,
     LookupError,
     TypeError,
+    zlib.error,
     struct.error,
     EOFError,
     BytesLengthException,
@@ -56,11 +65,15 @@ class Undecodable(ValueError):
 
 
 def read_header(path: Path) -> Dataset:
-    """The header of a kept instance up to its pixels, its elements raw as they were received."""
+    """The header of a kept instance up to its pixels, its elements raw as they were received.
+
+    Values longer than LONG_BYTES stay in the file. Raises Undecodable; OSError when the file cannot be read.
+    """
     try:
-        return dcmread(path, stop_before_pixels=True)
-    except OSError:
-        raise  # the vault's trouble, not the image's
+        _check_inflated_size(path)
+        return dcmread(path, stop_before_pixels=True, defer_size=LONG_BYTES)
+    except (OSError, Undecodable):
+        raise  # the vault's trouble, not the image's; or said already
     except DECODER_ERRORS as why:
         raise Undecodable("header-unreadable", f"the header cannot be read: {type(why).__name__}") from why
 
@@ -77,19 +90,62 @@ def read_rgb(path: Path, *, pixels_max: int) -> npt.NDArray[np.uint8]:
         raise Undecodable("size-implausible", f"an image of {rows} x {columns} pixels is not decoded")
     if samples != 3 or bits != 8:
         raise Undecodable("not-colour", f"expected 3 samples of 8 bits, the header says {samples} of {bits}")
-    pixels = _decoded(path, header)
+    pixels = _decoded(path, header, (rows, columns))
     if pixels.shape != (rows, columns, 3) or pixels.dtype != np.uint8:
         raise Undecodable("pixels-inconsistent", f"decoded {pixels.shape}, expected {rows} x {columns} x 3")
     return pixels
 
 
-def _decoded(path: Path, header: Dataset) -> npt.NDArray[Any]:
+def _decoded(path: Path, header: Dataset, size: tuple[int, int]) -> npt.NDArray[Any]:
     """The first frame as its decoder gives it, YBR converted to RGB."""
     try:
         syntax = header.file_meta.TransferSyntaxUID
-        source = dcmread(path) if syntax.is_deflated else path
+        ds = dcmread(path)
+        if syntax.is_encapsulated:
+            said = codestream_size(get_frame(ds.PixelData, 0, number_of_frames=int(ds.get("NumberOfFrames") or 1)))
+            if said not in (None, size):
+                raise Undecodable("pixels-inconsistent", f"the codestream holds {said}, the header says {size}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a decoder's doubts about padding are not ours
-            return pixel_array(source, index=0, decoding_plugin=DECODERS.get(syntax, ""))
+            return pixel_array(ds, index=0, decoding_plugin=DECODERS.get(syntax, ""))
+    except Undecodable:
+        raise
     except DECODER_ERRORS as why:
         raise Undecodable("pixels-undecodable", f"the pixels cannot be decoded: {type(why).__name__}") from why
+
+
+def codestream_size(frame: bytes) -> tuple[int, int] | None:
+    """Rows and columns as a JPEG, JPEG-LS or JPEG 2000 codestream itself says; None for what is none of them.
+
+    A decoder allocates what the codestream says, whatever the header promised (ISO 10918-1 B.2, ISO 15444-1 A.5.1).
+    """
+    if frame[:4] == b"\xff\x4f\xff\x51":
+        right, bottom, left, top = struct.unpack(">4L", frame[8:24])
+        return bottom - top, right - left
+    if frame[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 9 <= len(frame) and frame[at] == 0xFF:
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
+        if marker in START_OF_FRAME:
+            rows, columns = struct.unpack(">2H", frame[at + 5 : at + 9])
+            return rows, columns
+        at += 2 + length
+    return None
+
+
+def _check_inflated_size(path: Path) -> None:
+    """Refuse a deflated data set that inflates to more than an eye's photograph, before anything inflates it."""
+    with path.open("rb") as file:
+        meta = read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+            return
+        file.seek(meta.FileMetaInformationGroupLength + FILE_META_FROM)
+        inflater, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while inflated <= INFLATED_MAX and not inflater.eof:
+            rest = inflater.unconsumed_tail or file.read(PIECE_BYTES)
+            if not rest:
+                return
+            inflated += len(inflater.decompress(rest, PIECE_BYTES))
+    if inflated > INFLATED_MAX:
+        raise Undecodable("size-implausible", f"a deflated data set of more than {INFLATED_MAX} bytes is not decoded")

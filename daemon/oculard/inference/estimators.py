@@ -9,6 +9,8 @@ from pathlib import Path
 from oculard import log
 from oculard.errors import Misconfigured, Permanent
 from oculard.plan import Family
+from oculard.report.codes import concept
+from oculard.report.request import Origin
 from oculard_models.contract import Estimator
 from oculard_models.manifest import BundleRefused, Manifest
 from oculard_models.registry import Bundle, Refusal, find_bundles
@@ -75,9 +77,21 @@ class Estimators:
 
 def serve(bundle: Bundle, choice: Choice, threads: int) -> Served:
     """Load a bundle and run its self-test. Raises BundleRefused."""
+    _must_be_reportable(bundle.manifest)
     estimator = OnnxEstimator(bundle, choice, threads)
     estimator.self_test()
     return Served(manifest=bundle.manifest, estimator=estimator)
+
+
+def _must_be_reportable(manifest: Manifest) -> None:
+    """Refuse a bundle whose family, texts, concepts or units no report could carry."""
+    try:
+        Origin.from_manifest(manifest)
+        for output in manifest.output:
+            if concept(output.concept).unit.value != output.unit:
+                raise ValueError(f"output `{output.name}`: `{output.concept}` is not in `{output.unit}`")
+    except (LookupError, ValueError) as why:
+        raise BundleRefused(f"bundle `{manifest.name}` cannot be reported: {why}") from why
 
 
 def name_of(manifest: Manifest) -> str:

@@ -13,6 +13,8 @@ from oculard_models.contract import ImageInput, Qualifier
 from oculard_models.preprocess import prepare
 from oculard_models.quality import Grade, assess
 
+LOOKED_AT = 4  # times as many images as the estimator takes
+
 
 def examine(case: Case, vault: Vault, *, pixels_max: int, attempts_max: int) -> None:
     """Fill the case with sources and network inputs, or close it with the reason why nothing can be estimated.
@@ -20,14 +22,15 @@ def examine(case: Case, vault: Vault, *, pixels_max: int, attempts_max: int) -> 
     Raises OSError when the vault cannot be read: that is the world's failure, not the image's.
     """
     job, limit = case.job, case.manifest.input.max_images
-    if job.ticket.attempts > attempts_max:
-        case.close(_spent(attempts_max))
-    elif job.eye == "U":
+    if job.eye == "U":
         case.close(_eye_unknown(job.inputs[0]))
-    if len(job.inputs) > limit:
-        case.notes.append(f"{len(job.inputs) - limit} further images of this eye were left out")
-    for image in job.inputs[:limit]:
-        case.sources.append(_source(case, vault, image, pixels_max))
+    elif job.ticket.attempts > attempts_max:
+        case.close(_spent(attempts_max))
+    for image in job.inputs[: LOOKED_AT * limit]:  # a good retake counts after any number of bad ones, within reason
+        if len(case.tensors) < limit:
+            case.sources.append(_source(case, vault, image, pixels_max))
+    if len(job.inputs) > len(case.sources):
+        case.notes.append(f"{len(job.inputs) - len(case.sources)} further images of this eye were left out")
     if case.verdict is None and not case.tensors:
         case.close(_nothing_usable(case))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from itertools import groupby
 from typing import TypeVar
@@ -25,18 +25,13 @@ from oculard.settings import Worker as WorkerSettings
 from oculard.store.alarms import Alarms
 from oculard.store.jobs import Job, Jobs
 from oculard.store.queue import LeaseLost
-from oculard.store.vault import Vault
+from oculard.store.vault import Vault, VaultUnreadable
 from oculard_models.contract import EstimateFailed, Qualifier
 
 BACKOFF_S_MAX = 600.0
+MISSING_MAX = 8  # after about eight minutes a file that is not there is gone
 T = TypeVar("T")
 logger = log.get("worker")
-
-
-class VaultUnreadable(Transient):
-    """A kept file could not be read."""
-
-    reason = "vault-unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +48,14 @@ class Worker:
     peers: Sequence[str]
     zone: tzinfo
     clock: Clock
+    owed: list[Job] = field(default_factory=list)  # claimed, and not settled because the database went away
 
     def step(self) -> bool:
         """Do at most one batch of jobs; say whether there was one. Raises Transient when the world is not ready."""
         self.vault.check()
+        while self.owed:
+            self._give_back(self.owed[-1])
+            self.owed.pop()
         jobs = self.jobs.claim(
             self.owner,
             lease_s=self.settings.lease_s,
@@ -65,12 +64,26 @@ class Worker:
         )
         if not jobs:
             return False
+        try:
+            self._work(jobs)
+        except Transient:
+            self.owed.extend(jobs)  # given back when the database is there again, without the attempt
+            raise
+        return True
+
+    def _work(self, jobs: Sequence[Job]) -> None:
         with Lease(self.jobs.queue, [job.ticket for job in jobs], self.settings):
             cases = [case for job in jobs if (case := self._examine(job)) is not None]
             self._estimate(cases)
             for case in cases:
                 self._report(case)
-        return True
+
+    def _give_back(self, job: Job) -> None:
+        """Return a job that the world kept us from finishing; it may be settled or somebody else's by now."""
+        try:
+            self.jobs.hinder(job, reason="database-down", delay_s=0.0)
+        except LeaseLost:
+            return
 
     def _examine(self, job: Job) -> Case | None:
         """Look at one job's images; None when the job was settled already, because nothing can be said about it."""
@@ -87,6 +100,12 @@ class Worker:
                     pixels_max=self.settings.images_pixels_max,
                     attempts_max=self.settings.attempts_max,
                 )
+        except FileNotFoundError as why:
+            if job.hindered >= MISSING_MAX:
+                self._give_up(job, Permanent(f"a kept file is gone: {why.strerror}", reason="file-missing"))
+            else:
+                self._retry(job, VaultUnreadable("a kept file is not there"))
+            return None
         except (OSError, MemoryError) as why:
             self._retry(job, VaultUnreadable(f"a kept file could not be read: {type(why).__name__}"))
             return None
@@ -140,8 +159,9 @@ class Worker:
         except Permanent as why:
             self._give_up(job, why)
         else:
-            logger.info(
-                "job ended",
+            failed = case.event is JobEvent.GIVE_UP
+            (logger.warning if failed else logger.info)(
+                "job failed, its report says so" if failed else "job ended",
                 job=job.ticket.id,
                 study_id=job.study_id,
                 family=job.family,
@@ -149,25 +169,27 @@ class Worker:
                 estimator=job.estimator,
                 outcome=report.outcome,
                 reason=case.reason,
+                hint=f"see its reason in the runbook; then `oculard retry --job {job.ticket.id}`" if failed else "",
                 took_s=round(sum(case.took.values()), 3),
             )
 
     def _retry(self, job: Job, why: Transient) -> None:
-        delay_s = backoff_s(job.ticket.attempts, longest_s=BACKOFF_S_MAX)
+        """The world failed, not the job: it waits longer each time and keeps its attempts."""
+        delay_s = backoff_s(job.hindered + 1, longest_s=BACKOFF_S_MAX)
         logger.warning("job retried later", job=job.ticket.id, reason=why.reason, delay_s=delay_s)
-        self._settle(job, JobEvent.RETRY, why.reason, delay_s)
+        try:
+            self.jobs.hinder(job, reason=why.reason, delay_s=delay_s)
+        except LeaseLost as lost:
+            logger.warning("result thrown away", job=job.ticket.id, reason=lost.reason)
 
     def _give_up(self, job: Job, why: Permanent) -> None:
         """Fail a job of which not even a report can be made: a person must look."""
         logger.error("job failed without a report", job=job.ticket.id, reason=why.reason, hint=why.hint)
-        self._settle(job, JobEvent.GIVE_UP, why.reason, 0.0)
-        self.alarms.raise_("job-without-report", f"job {job.ticket.id}")
-
-    def _settle(self, job: Job, event: JobEvent, reason: str, delay_s: float) -> None:
         try:
-            self.jobs.queue.settle(job.ticket, event, reason=reason, delay_s=delay_s)
+            self.jobs.queue.settle(job.ticket, JobEvent.GIVE_UP, reason=why.reason)
         except LeaseLost as lost:
             logger.warning("result thrown away", job=job.ticket.id, reason=lost.reason)
+        self.alarms.raise_("job-without-report", f"job {job.ticket.id}")
 
 
 def _failed(reason: str, remark: str) -> Verdict:

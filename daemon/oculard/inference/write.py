@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from oculard.errors import Permanent
 from oculard.inference.case import Case
 from oculard.report.build import build_report
 from oculard.report.request import Device, Origin, Predecessor, ReportRequest
 from oculard.store.jobs import KeptReport, NewReport
 from oculard.store.vault import Vault
+
+
+class ReportImpossible(Permanent):
+    """Not even a report of the failure can be made of this image."""
+
+    reason = "report-impossible"
+    hint = "the image's header is damaged in a way that no report can carry: look at the image in the PACS"
 
 
 def write_report(case: Case, history: Sequence[KeptReport], vault: Vault, device: Device, now: datetime) -> NewReport:
@@ -19,20 +27,11 @@ def write_report(case: Case, history: Sequence[KeptReport], vault: Vault, device
     where its images do not name an offset of their own.
     """
     amended = history[0] if history else None
-    request = ReportRequest(
-        origin=Origin.from_manifest(case.manifest),
-        outputs=case.manifest.output,
-        eye=case.job.eye,
-        findings=case.findings,
-        sources=tuple(case.sources),
-        remark=case.remark,
-        started_at=case.started_at,
-        created_at=now,
-        device=device,
-        generation=len(history) + 1,
-        predecessor=None if amended is None else _predecessor(amended),
-    )
-    report = build_report(request)
+    try:
+        request = _request(case, history, device, now)
+        report = build_report(request)
+    except (ValueError, LookupError, TypeError, AttributeError) as why:  # a header that no report can carry
+        raise ReportImpossible(f"no report can be made: {type(why).__name__}") from why
     path, sha256 = vault.write_report(report.data)
     return NewReport(
         sop_class_uid=report.sop_class_uid,
@@ -48,6 +47,22 @@ def write_report(case: Case, history: Sequence[KeptReport], vault: Vault, device
         predecessor_id=None if amended is None else amended.id,
         findings=case.findings,
         took=case.took,
+    )
+
+
+def _request(case: Case, history: Sequence[KeptReport], device: Device, now: datetime) -> ReportRequest:
+    return ReportRequest(
+        origin=Origin.from_manifest(case.manifest),
+        outputs=case.manifest.output,
+        eye=case.job.eye,
+        findings=case.findings,
+        sources=tuple(case.sources),
+        remark=case.remark,
+        started_at=min(case.started_at, now),  # the clock may have been set back meanwhile
+        created_at=now,
+        device=device,
+        generation=len(history) + 1,
+        predecessor=_predecessor(history[0]) if history else None,
     )
 
 

@@ -15,6 +15,7 @@ from oculard.intake.policy import Call, find
 from oculard.job import DeliveryEvent, backoff_s
 from oculard.settings import Settings
 from oculard.store.answers import Answer, Answers
+from oculard.store.callers import Callers
 from oculard.store.instances import Instances
 from oculard.store.queue import LeaseLost
 
@@ -30,7 +31,10 @@ class NoCommitmentPort(Permanent):
     """Nobody has said where this device listens for its answers."""
 
     reason = "no-commitment-port"
-    hint = "set commitment_port of this device's [[senders]] entry, then ask again from the device"
+    hint = (
+        "set commitment_port of this device's [[senders]] entry, or `oculard allow N --commitment-port PORT`; "
+        "then `oculard retry --answers`"
+    )
 
 
 class DeviceAway(Transient):
@@ -51,8 +55,11 @@ class Place:
 class Answering:
     """The step that gives at most one answer."""
 
-    def __init__(self, settings: Settings, answers: Answers, instances: Instances, *, owner: str) -> None:
+    def __init__(
+        self, settings: Settings, answers: Answers, instances: Instances, callers: Callers, *, owner: str
+    ) -> None:
         self._settings, self._answers, self._instances, self._owner = settings, answers, instances, owner
+        self._callers = callers
 
     def step(self) -> bool:
         """Give at most one answer; say whether one was due."""
@@ -101,6 +108,9 @@ class Answering:
         for sender in self._settings.senders:
             if sender.name == name and sender.commitment_port:
                 return Place(host=sender.commitment_host or answer.address, port=sender.commitment_port)
+        port = self._callers.commitment_port(calling_ae=answer.calling_ae, address=answer.address)
+        if port is not None:
+            return Place(host=answer.address, port=port)
         raise NoCommitmentPort(f"`{answer.calling_ae}` asked for commitment and has no commitment_port")
 
     def _associate(self, answer: Answer, place: Place) -> Any:
@@ -129,8 +139,6 @@ class Answering:
             say("commitment not given", reason=why.reason, hint=why.hint, attempts=answer.ticket.attempts, **known)
         delay_s = backoff_s(answer.ticket.attempts, longest_s=LONGEST_S) if event is DeliveryEvent.RETRY else 0.0
         try:
-            self._answers.queue.settle(
-                answer.ticket, event, reason=None if why is None else why.reason, delay_s=delay_s
-            )
+            self._answers.settle(answer, event, reason=None if why is None else why.reason, delay_s=delay_s)
         except LeaseLost as lost:
             logger.warning("commitment given twice", reason=lost.reason, **known)  # harmless: the answer is the same

@@ -8,6 +8,8 @@ from pydicom.uid import UID
 from pynetdicom import AllStoragePresentationContexts, build_context
 from pynetdicom.presentation import PresentationContext
 
+from oculard import COMMITMENT_CLASS_UID, COMMITMENT_INSTANCE_UID
+
 # Our order decides (PS3.8 9.3.3.2: the acceptor chooses): a device that offers both is never made to compress lossily
 # for us, and one that offers only JPEG Baseline is accepted.
 TRANSFER_SYNTAXES = (
@@ -37,8 +39,8 @@ TRANSFER_SYNTAXES = (
 )
 
 VERIFICATION = UID("1.2.840.10008.1.1")
-COMMITMENT = UID("1.2.840.10008.1.20.1")  # Storage Commitment Push Model
-COMMITMENT_INSTANCE = UID("1.2.840.10008.1.20.1.1")  # its well-known instance (PS3.4 J.3.5)
+COMMITMENT = UID(COMMITMENT_CLASS_UID)
+COMMITMENT_INSTANCE = UID(COMMITMENT_INSTANCE_UID)
 DICOM_ROOT = "1.2.840.10008."
 STORAGE_ARC = "1.2.840.10008.5.1.4.1.1."
 LISTED_STORAGE = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)

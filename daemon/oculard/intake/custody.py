@@ -12,7 +12,7 @@ from oculard.intake.policy import Call
 from oculard.intake.spool import Spool
 from oculard.settings import Store
 from oculard.store.instances import Arrival, Instances, Received
-from oculard.store.vault import GIB, DiskFull
+from oculard.store.vault import GIB, VaultUnreadable
 
 
 class Mismatch(Rejected):
@@ -44,7 +44,7 @@ class Custody:
     def take(self, offer: Offer) -> Received:
         """Check one spooled data set and take it. When this returns, the instance cannot be lost.
 
-        Raises BadDataSet, Mismatch, TooLarge, DiskFull or DatabaseDown; then nothing is promised.
+        Raises BadDataSet, Mismatch, TooLarge, VaultTrouble or DatabaseDown; then nothing is promised.
         """
         sha256 = offer.spool.finish()
         if not offer.spool.size_bytes:
@@ -65,7 +65,7 @@ class Custody:
                     file, spool.size_bytes, offer.transfer_syntax_uid, inflated_bytes_max=self._inflated_bytes_max
                 )
         except OSError as why:
-            raise DiskFull(f"cannot read what was spooled: {why.strerror}") from why
+            raise VaultUnreadable(f"cannot read what was spooled: {why.strerror}") from why
 
 
 def facts_of(file: BinaryIO, size_bytes: int, transfer_syntax_uid: str, *, inflated_bytes_max: int) -> Facts:

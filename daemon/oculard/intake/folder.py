@@ -66,7 +66,7 @@ class FolderImport:
     def run(self, root: Path) -> Iterator[Imported]:
         """Import everything below a folder, or one file, in the order of names; one result a file.
 
-        Raises DiskFull or DatabaseDown, for then no further file could be taken either.
+        Raises VaultTrouble or DatabaseDown, for then no further file could be taken either.
         """
         for path in find_files(root):
             try:

@@ -30,6 +30,8 @@ TRY_AGAIN = Reply(0xA700, "cannot store now: keep the instance and send it again
 # Every failure that has an answer of its own (PS3.4 B.2.3, PS3.7 C.4 and C.5); all others are TRY_AGAIN.
 REPLIES: Mapping[str, Reply] = {
     "disk-full": Reply(0xA700, "out of disk space: keep the instance and send it again"),
+    "vault-unwritable": Reply(0xA700, "cannot write: keep the instance and send it again"),
+    "vault-unreadable": Reply(0xA700, "cannot read back: keep the instance and send it again"),
     "instance-too-large": Reply(0xA700, "the instance is larger than this SCP accepts"),
     "database-down": Reply(0xA700, "database is down: keep the instance and send it again"),
     "uid-mismatch": Reply(0xA900, "SOP Instance UID of the data set is not the announced one"),

@@ -27,6 +27,7 @@ KEPT_A_SECOND_MAX = 20  # and all callers together so often
 REMEMBERED_MAX = 1000
 PROPOSED_MAX = 128  # contexts (PS3.8 9.3.2: identifiers are odd numbers up to 255)
 SYNTAXES_MAX = 32
+CALLED_WRONGLY = "called-ae-unknown"  # no person can let in who calls somebody else
 logger = log.get("intake")
 
 
@@ -88,7 +89,7 @@ class _Entry(Protocol):
 def decide(call: Call, settings: Settings, allowed_id: Callable[[Call], int | None]) -> Admitted | Refused:
     """Decide about one call. `allowed_id` looks up whom a person let in; it is asked only when nothing else admits."""
     if call.called_ae != settings.intake.ae_title:
-        return Refused(reason="called-ae-unknown", rejection=CALLED_UNKNOWN)
+        return Refused(reason=CALLED_WRONGLY, rejection=CALLED_UNKNOWN)
     sender = find(settings.senders, call)
     peer = find(settings.peers, call)
     if not sender:
@@ -99,6 +100,15 @@ def decide(call: Call, settings: Settings, allowed_id: Callable[[Call], int | No
     titles = {sender.ae_title for sender in settings.senders} | {peer.ae_title for peer in settings.peers}
     reason = "address-unknown" if call.calling_ae in titles else "calling-ae-unknown"
     return Refused(reason=reason, rejection=CALLING_UNKNOWN)
+
+
+def hint_of(reason: str, our_ae_title: str) -> str:
+    """What a person may do about a refusal."""
+    if reason == CALLED_WRONGLY:
+        return f"set the device's called AE title to {our_ae_title} (ours): allowing it would not help"
+    if reason in ("calling-ae-unknown", "address-unknown"):
+        return "`oculard allow` lists who was refused, and lets one in"
+    return ""
 
 
 def find(entries: Sequence[_Entry], call: Call) -> str:
@@ -122,7 +132,7 @@ class Policy:
 
     def __init__(self, settings: Settings, callers: Callers, clock: Clock) -> None:
         self._settings, self._callers, self._clock = settings, callers, clock
-        self._kept_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()
+        self._kept_at: OrderedDict[Call, datetime] = OrderedDict()
         self._second, self._kept_this_second = clock.now(), 0
         self._lock = threading.Lock()
 
@@ -142,7 +152,7 @@ class Policy:
         logger.warning(
             "association refused",
             reason=refused.reason,
-            hint="`oculard allow` lets a caller in" if refused.rejection == CALLING_UNKNOWN else "",
+            hint=hint_of(refused.reason, self._settings.intake.ae_title),
             called_ae=call.called_ae,
             calling_ae=call.calling_ae,
             address=call.address,
@@ -165,8 +175,7 @@ class Policy:
 
     def _is_due(self, call: Call) -> bool:
         """Whether this refusal is written down, or one of a flood."""
-        now, who = self._clock.now(), (call.calling_ae, call.address)
-        last = self._kept_at.get(who)
+        now, last = self._clock.now(), self._kept_at.get(call)
         if last is not None and now - last < KEPT_EVERY:
             return False
         if now - self._second >= timedelta(seconds=1):
@@ -174,8 +183,8 @@ class Policy:
         self._kept_this_second += 1
         if self._kept_this_second > KEPT_A_SECOND_MAX:
             return False
-        self._kept_at[who] = now
-        self._kept_at.move_to_end(who)
+        self._kept_at[call] = now
+        self._kept_at.move_to_end(call)
         if len(self._kept_at) > REMEMBERED_MAX:
             self._kept_at.popitem(last=False)
         return True

@@ -42,7 +42,7 @@ class IntakeRole:
         owner: str,
     ) -> None:
         self._clock, self._beaten_at = clock, clock.now()
-        self._answering = Answering(settings, answers, instances, owner=owner)
+        self._answering = Answering(settings, answers, instances, callers, owner=owner)
         self._server = IntakeServer(
             settings.intake,
             Services(

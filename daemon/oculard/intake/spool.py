@@ -16,9 +16,10 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from oculard.errors import OculardError, Permanent
 from oculard.settings import Store
-from oculard.store.vault import GIB, DiskFull, Vault
+from oculard.store.vault import GIB, DiskFull, Vault, VaultTrouble, not_written
 
 PREAMBLE = b"\0" * 128 + b"DICM"  # PS3.10 7.1
+SPOOLING = "cannot spool a data set"
 ROOM_CHECK_BYTES = 16 << 20  # how much may come between two looks at the disk
 
 
@@ -49,10 +50,10 @@ class Spool:
             check_room()
             self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             self._write_all(head)
-        except DiskFull as why:
+        except VaultTrouble as why:
             self.fail(why)
         except OSError as why:
-            self.fail(DiskFull(f"cannot spool a data set: {why.strerror}"))
+            self.fail(not_written(SPOOLING, why))
 
     def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the data set."""
@@ -67,10 +68,10 @@ class Spool:
                     self._checked_at = self.size_bytes
                     self._check_room()
                 self._write_all(data)
-            except (DiskFull, TooLarge) as why:
+            except (VaultTrouble, TooLarge) as why:
                 self.fail(why)
             except OSError as why:
-                self.fail(DiskFull(f"cannot spool a data set: {why.strerror}"))
+                self.fail(not_written(SPOOLING, why))
             else:
                 self._digest.update(data)
 
@@ -112,7 +113,7 @@ class Spool:
         try:
             os.close(handle)
         except OSError as why:  # a network file system may say only now that it is full
-            self._failure = self._failure or DiskFull(f"cannot spool a data set: {why.strerror}")
+            self._failure = self._failure or not_written(SPOOLING, why)
 
     def _delete(self) -> None:
         self._close()
@@ -154,7 +155,4 @@ class Spooler:
     def _check_room(self) -> None:
         free_gib = self._vault.free_gib()
         if free_gib < self._settings.disk_free_min_gib:
-            raise DiskFull(
-                f"{free_gib:.2f} GiB are free, the mark is {self._settings.disk_free_min_gib} GiB",
-                hint="free space on the vault's disk",
-            )
+            raise DiskFull(f"{free_gib:.2f} GiB are free, the mark is {self._settings.disk_free_min_gib} GiB")

@@ -48,6 +48,9 @@ UNREADABLE = (  # what pydicom raises for broken bytes
 )
 
 
+KNOWN_VRS = frozenset(str(vr.value) for vr in VR if len(vr.value) == 2)
+
+
 class DamagedHeader(Permanent):
     """A sequence in a source's header cannot be read, so it cannot be copied."""
 
@@ -146,7 +149,7 @@ def tag_of(keyword: str) -> int:
 def _vr(tag: int, element: DataElement | RawDataElement | None) -> str:
     """The VR from the file, else from the dictionary; UN where that leaves a choice or knows nothing."""
     vr = element.VR if element is not None and element.VR else dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"
-    return str(VR(vr).value) if len(vr) == 2 else "UN"
+    return str(VR(vr).value) if vr in KNOWN_VRS else "UN"
 
 
 def _parsed(element: RawDataElement) -> list[Dataset]:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from oculard.clock import Clock
 from oculard.job import ANSWER, DeliveryEvent, DeliveryState
 from oculard.store import tables
+from oculard.store.alarms import clear_alarm, raise_alarm
 from oculard.store.database import Database, insert_or
 from oculard.store.events import record
 from oculard.store.queue import Queue, Ticket
@@ -91,3 +92,13 @@ class Answers:
             address=row.address,
             items=tuple((sop_class, sop_instance) for sop_class, sop_instance in row.items),
         )
+
+    def settle(self, answer: Answer, event: DeliveryEvent, *, reason: str | None, delay_s: float) -> None:
+        """End the lease. A device that waits in vain is an alarm, until it is given an answer. Raises LeaseLost."""
+        subject, now = answer.calling_ae, self._clock.now()
+        with self._database.write() as connection:
+            self.queue.settle_in(connection, answer.ticket, event, reason=reason, delay_s=delay_s)
+            if event is DeliveryEvent.PARK:
+                raise_alarm(connection, name="commitment-unanswered", subject=subject, at=now)
+            elif event is DeliveryEvent.DONE:
+                clear_alarm(connection, name="commitment-unanswered", subject=subject, at=now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,15 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from oculard.errors import Misconfigured, Transient
 
+UPGRADE = "run `oculard db upgrade` (is this the configuration that you mean?)"
+POSTGRESQL = {  # a silent server is a transient failure after a minute, not a hang
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "options": "-c statement_timeout=60s -c idle_in_transaction_session_timeout=120s",
+}
 BUSY_S = 30  # how long a writer waits for another one
 
 
@@ -32,9 +42,17 @@ class Database:
     def __init__(self, url: str, password: str | None = None) -> None:
         self.url = make_url(url) if password is None else make_url(url).set(password=password)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
-            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = _engine(self.url, sqlite=self.is_sqlite)
+        try:
+            self._engine = _engine(self.url, sqlite=self.is_sqlite)
+        except ModuleNotFoundError as why:
+            hint = "install it: pip install 'psycopg[binary]'"
+            raise Misconfigured(f"the database's driver `{why.name}` is not installed", hint=hint) from why
+
+    @property
+    def file(self) -> Path | None:
+        """SQLite's file; None for a server or for a database in memory."""
+        is_file = self.is_sqlite and self.url.database not in (None, "", ":memory:")
+        return Path(str(self.url.database)) if is_file else None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -51,9 +69,13 @@ class Database:
             yield connection
 
     def upgrade(self) -> str:
-        """Bring the schema to the newest revision; gives that revision."""
+        """Bring the schema to the newest revision, making the database where there is none; gives that revision."""
+        if self.file is not None:
+            _make_file(self.file)
         with _down_as_transient(), self._engine.connect() as connection:
             config = _alembic()
+            if not self.is_sqlite:
+                connection.exec_driver_sql("SET statement_timeout = 0")  # a migration takes the time it takes
             config.attributes["connection"] = connection.execution_options(oculard_write=True)
             command.upgrade(config, "head")
             connection.commit()
@@ -67,9 +89,12 @@ class Database:
 
     def check(self) -> None:
         """Raise Misconfigured unless the database has exactly the revision this program needs."""
+        shown = self.url.render_as_string(hide_password=True)
+        if self.file is not None and not self.file.exists():
+            raise Misconfigured(f"there is no database at {shown}", reason="database-revision", hint=UPGRADE)
         has, needs = self.revisions()
         if has is None:
-            raise Misconfigured("the database is empty", reason="database-revision", hint="run `oculard db upgrade`")
+            raise Misconfigured(f"the database at {shown} is empty", reason="database-revision", hint=UPGRADE)
         if has != needs:
             raise Misconfigured(
                 f"the database has revision {has}, this program needs {needs}",
@@ -87,9 +112,19 @@ def insert_or(connection: Connection, table: Table) -> sqlite.Insert | postgresq
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
+def _make_file(path: Path) -> None:
+    """An empty file that only the daemon's own user and group may read: it will hold patients' identifiers."""
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+    except OSError as why:
+        hint = "the daemon's user must own [store] folder; or name another one"
+        raise Misconfigured(f"cannot make the database {path}: {why.strerror}", hint=hint) from why
+
+
 def _engine(url: Any, *, sqlite: bool) -> Engine:
     if not sqlite:
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=40)
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=40, connect_args=POSTGRESQL)
     engine = create_engine(url, connect_args={"timeout": BUSY_S, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -122,4 +157,6 @@ def _down_as_transient() -> Iterator[None]:
     except DBAPIError as why:
         if why.connection_invalidated:
             raise DatabaseDown("the connection to the database was lost") from why
+        if "file is not a database" in str(why.orig):
+            raise Misconfigured("the database's file is no database", hint="[store] database_url, folder") from why
         raise

@@ -31,6 +31,8 @@ COLUMNS = (  # of the table, as an arrival has them
     "address",
 )
 
+IDENTITY_MAX = 64  # characters by which a study can be found; the VRs allow no more (PS3.5 6.2)
+
 
 class Received(StrEnum):
     """What an arrival turned out to be."""
@@ -70,7 +72,7 @@ class Instances:
     def take(self, arrival: Arrival) -> Received:
         """Take custody: durable file first, then one transaction. When this returns, the instance cannot be lost.
 
-        Raises DiskFull or DatabaseDown; then nothing is promised and the sender must keep the instance.
+        Raises DiskFull, VaultUnwritable or DatabaseDown; then nothing is promised and the sender must keep the instance.
         """
         if self._is_known(arrival):
             arrival.spooled.unlink(missing_ok=True)
@@ -173,8 +175,8 @@ class Instances:
         table = tables.study
         new = insert_or(connection, table).values(
             study_instance_uid=arrival.study_instance_uid,
-            patient_id=arrival.patient_id,
-            accession_number=arrival.accession_number,
+            patient_id=arrival.patient_id[:IDENTITY_MAX],
+            accession_number=arrival.accession_number[:IDENTITY_MAX],
             state="open",
             first_received_at=now,
             active_at=now,

@@ -38,6 +38,7 @@ class Job:
     eye: str
     estimator: str
     generation: int
+    hindered: int  # how often the world stood in the way
     inputs: tuple[JobInput, ...]
 
 
@@ -132,6 +133,11 @@ class Jobs:
                 self._deliver(connection, report_id, job.study_id, peer)
         return int(report_id)
 
+    def hinder(self, job: Job, *, reason: str, delay_s: float) -> None:
+        """The world stood in the way: the job waits, and the attempt is given back. Raises LeaseLost."""
+        kept = {"attempts": job.ticket.attempts - 1, "hindered": job.hindered + 1}
+        self.queue.settle(job.ticket, JobEvent.RETRY, reason=reason, delay_s=delay_s, **kept)
+
     def history(self, job: Job) -> list[KeptReport]:
         """The reports on the same eye by the same family, newest first: an amended report names the newest."""
         report, table, study = tables.report, tables.job, tables.study
@@ -224,8 +230,12 @@ class Jobs:
             reason="inputs-changed",
             inputs_digest=order.inputs_digest,
             priority=order.priority,
+            run_window=order.window,
         )
         assert moved, "the row is locked by this transaction"
+        if untouched.state == JobState.WAITING and order.window == "now":
+            now = self._clock.now()
+            self.queue.move(connection, untouched.id, JobState.WAITING, JobEvent.RELEASE, actor=actor, run_after=now)
         connection.execute(delete(tables.job_input).where(tables.job_input.c.job_id == untouched.id))
         _insert_inputs(connection, untouched.id, order)
         return True
@@ -320,6 +330,7 @@ def _job(connection: Connection, ticket: Ticket) -> Job:
         eye=row.eye,
         estimator=row.estimator,
         generation=row.generation,
+        hindered=row.hindered,
         inputs=tuple(JobInput(**found._mapping) for found in inputs),
     )
 

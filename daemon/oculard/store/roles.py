@@ -44,14 +44,12 @@ class Roles:
         with self._database.write() as connection:
             new = insert_or(connection, table).values(name=name, **values)
             connection.execute(new.on_conflict_do_update(index_elements=[table.c.name], set_=values))
+            connection.execute(delete(table).where(table.c.beat_at < now - FORGOTTEN))
 
     def forget(self, name: str) -> None:
-        """This process ends; the long dead are forgotten with it."""
-        table = tables.role
+        """This process ends."""
         with self._database.write() as connection:
-            connection.execute(
-                delete(table).where((table.c.name == name) | (table.c.beat_at < self._clock.now() - FORGOTTEN))
-            )
+            connection.execute(delete(tables.role).where(tables.role.c.name == name))
 
     def list(self) -> list[Role]:
         """All that are known, alive or not."""
@@ -61,4 +59,4 @@ class Roles:
 
     def is_alive(self, role: Role) -> bool:
         """Whether a process was heard of lately."""
-        return self._clock.now() - role.beat_at < timedelta(seconds=DEAD_S)
+        return abs(self._clock.now() - role.beat_at) < timedelta(seconds=DEAD_S)

@@ -147,20 +147,14 @@ job = Table(
     Column("generation", Integer, nullable=False, server_default=text("0")),  # counts a person's requeues
     Column("run_window", String(8), nullable=False),
     Column("priority", Integer, nullable=False),
+    Column("hindered", Integer, nullable=False, server_default=text("0")),  # how often the world, not the job, failed
     Column("after_job_id", ForeignKey("job.id")),  # an amended report waits for the one it amends
     Column("created_at", Moment, nullable=False),
     *lease_columns(JobState, JobState.RUNNING),
     UniqueConstraint("study_id", "family", "eye", "estimator", "inputs_digest"),
     one_of("eye", ("R", "L", "U")),
     one_of("run_window", ("now", "night")),
-    Index(
-        "ix_job_ready",
-        "state",
-        "priority",
-        "id",
-        sqlite_where=text("state IN ('waiting', 'queued', 'running')"),
-        postgresql_where=text("state IN ('waiting', 'queued', 'running')"),
-    ),
+    Index("ix_job_ready", "state", "priority", "id"),
 )
 
 job_input = Table(
@@ -221,14 +215,7 @@ delivery = Table(
     Column("created_at", Moment, nullable=False),
     *lease_columns(DeliveryState, DeliveryState.SENDING),
     UniqueConstraint("report_id", "peer"),
-    Index(
-        "ix_delivery_ready",
-        "state",
-        "peer",
-        "id",
-        sqlite_where=text("state IN ('pending', 'sending', 'sent')"),
-        postgresql_where=text("state IN ('pending', 'sending', 'sent')"),
-    ),
+    Index("ix_delivery_ready", "state", "peer", "id"),
     Index("ix_delivery_transaction_uid", "transaction_uid"),
 )
 
@@ -276,7 +263,9 @@ caller = Table(  # who called without being in the configuration: kept, with the
     Column("first_at", Moment, nullable=False),
     Column("last_at", Moment, nullable=False),
     Column("proposed", JSON, nullable=False),  # what its association asked for, for the administrator
+    Column("commitment_port", Integer),  # where an allowed one listens for our answers, if somebody said so
     UniqueConstraint("calling_ae", "called_ae", "address"),
+    CheckConstraint("commitment_port BETWEEN 1 AND 65535", name="commitment_port"),
     one_of("state", ("refused", "allowed")),
 )
 

@@ -11,6 +11,7 @@ from oculard.clock import Clock
 from oculard.job import DELIVERY, JOB
 from oculard.store import tables
 from oculard.store.database import Database
+from oculard.store.instances import IDENTITY_MAX
 
 Row = dict[str, Any]
 
@@ -32,8 +33,8 @@ class Trace:
         query = select(study.c.id).where(
             or_(
                 study.c.study_instance_uid == identity,
-                study.c.accession_number == identity,
-                study.c.patient_id == identity,
+                study.c.accession_number == identity[:IDENTITY_MAX],
+                study.c.patient_id == identity[:IDENTITY_MAX],
                 study.c.id.in_(by_image),
                 study.c.id.in_(by_report),
                 study.c.id.in_(by_variant),

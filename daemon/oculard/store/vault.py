@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -15,19 +17,39 @@ from oculard.errors import Transient
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 GIB = 1 << 30
 REPORTS_GIB = 0.05  # room for some thousand reports
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
-class DiskFull(Transient):
+class VaultTrouble(Transient):
+    """The vault's disk does not do what it must."""
+
+
+class DiskFull(VaultTrouble):
     """There is no room left above the mark, or none at all."""
 
     reason = "disk-full"
+    hint = "make room on the vault's disk"
 
 
-class VaultAway(Transient):
+class VaultAway(VaultTrouble):
     """The vault's folder is not there: its disk or its mount is away."""
 
     reason = "vault-away"
     hint = "is the disk mounted? [store] folder"
+
+
+class VaultUnreadable(VaultTrouble):
+    """A kept file could not be read now."""
+
+    reason = "vault-unreadable"
+    hint = "look at the vault's disk: is it mounted, may the daemon's user read [store] folder?"
+
+
+class VaultUnwritable(VaultTrouble):
+    """A file could not be written now, though there is room."""
+
+    reason = "vault-unwritable"
+    hint = "look at the vault's disk: is it mounted for writing, may the daemon's user write to [store] folder?"
 
 
 class Vault:
@@ -50,29 +72,35 @@ class Vault:
     def check(self) -> None:
         """See that there is a vault to read from and room to write a report, before work is begun that needs both.
 
-        Raises VaultAway or DiskFull: the work then waits, and no job is charged with an attempt.
+        Raises VaultAway, VaultUnwritable or DiskFull: the work then waits, and no job is charged with an attempt.
         """
         if not self.spool.is_dir():
             raise VaultAway(f"{self.spool} is not there")
+        if not os.access(self.spool, os.W_OK):
+            raise VaultUnwritable(f"{self.spool} cannot be written to")
         if self.free_gib() < REPORTS_GIB:
-            raise DiskFull("there is no room to write reports", hint="make room on the vault's disk")
+            raise DiskFull("there is no room to write reports")
 
     def keep(self, spooled: Path, sha256: str) -> str:
         """Move a spooled file to its place, named by its digest; gives its path below the vault.
 
-        The file and every folder on the way are synced before this returns. Raises DiskFull.
+        The file and every folder on the way are synced before this returns. Raises DiskFull or VaultUnwritable.
         """
         return self._place(spooled, "instances", sha256, ".dcm")
 
     def write_report(self, data: bytes) -> tuple[str, str]:
-        """Write a report's bytes durably; gives its path below the vault and its digest. Raises DiskFull."""
+        """Write a report's bytes durably; gives its path below the vault and its digest.
+
+        Raises DiskFull or VaultUnwritable.
+        """
         sha256 = hashlib.sha256(data).hexdigest()
         spooled = self.spool / f"{uuid.uuid4().hex}.report"
         try:
             spooled.write_bytes(data)
         except OSError as why:
-            spooled.unlink(missing_ok=True)
-            raise DiskFull(f"cannot write a report: {why.strerror}") from why
+            with contextlib.suppress(OSError):  # a disk that went read-only: the sweep deletes what stays
+                spooled.unlink(missing_ok=True)
+            raise not_written("cannot write a report", why) from why
         return self._place(spooled, "reports", sha256, ".dcm"), sha256
 
     def path(self, kept: str) -> Path:
@@ -103,8 +131,13 @@ class Vault:
             os.replace(spooled, path)
             sync_folder(path.parent)
         except OSError as why:
-            raise DiskFull(f"cannot keep a file: {why.strerror}") from why
+            raise not_written("cannot keep a file", why) from why
         return kept
+
+
+def not_written(what: str, why: OSError) -> DiskFull | VaultUnwritable:
+    """What a refused write means: only a disk without room is full."""
+    return (DiskFull if why.errno in NO_ROOM else VaultUnwritable)(f"{what}: {why.strerror}")
 
 
 def sync_file(path: Path) -> None:

@@ -75,7 +75,9 @@ class Chores:
         """Raise or clear the alarm of the disk's mark."""
         free_gib = self.vault.free_gib()
         if free_gib < self.settings.store.disk_free_min_gib:
-            logger.error("disk below its mark", reason="disk-full", free_gib=round(free_gib, 2))
+            mark = self.settings.store.disk_free_min_gib
+            hint = f"make room: intake refuses below {mark:g} GiB ([store] disk_free_min_gib)"
+            logger.error("disk below its mark", reason="disk-full", free_gib=round(free_gib, 2), hint=hint)
             self.alarms.raise_("disk-full", str(self.vault.folder))
         else:
             self.alarms.clear("disk-full", str(self.vault.folder))

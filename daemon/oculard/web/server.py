@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from oculard import __version__, log
-from oculard.errors import OculardError
+from oculard.errors import Misconfigured, OculardError
 from oculard.settings import Settings
 from oculard.store.alarms import Alarms
 from oculard.store.database import Database
@@ -35,10 +35,16 @@ class WebServer:
         self._settings = settings
         app = make_app(settings, database, vault, roles, trace, alarms)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", limit_concurrency=64, timeout_keep_alive=5
+            app, log_config=None, access_log=False, lifespan="off", limit_concurrency=500, timeout_keep_alive=5
         )
         self._server = uvicorn.Server(config)
-        self._socket = socket.create_server((settings.web.host, settings.web.port))
+        try:
+            self._socket = socket.create_server((settings.web.host, settings.web.port))
+        except OSError as why:
+            where = f"{settings.web.host}:{settings.web.port}"
+            raise Misconfigured(
+                f"cannot listen on {where}: {why.strerror}", reason="cannot-listen", hint="change [web] host or port"
+            ) from why
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True
         )

@@ -64,7 +64,9 @@ def upgrade() -> None:
         sa.Column("first_at", sa.DateTime(), nullable=False),
         sa.Column("last_at", sa.DateTime(), nullable=False),
         sa.Column("proposed", sa.JSON(), nullable=False),
+        sa.Column("commitment_port", sa.Integer(), nullable=True),
         sa.CheckConstraint("state IN ('refused', 'allowed')", name=op.f("ck_caller_state")),
+        sa.CheckConstraint("commitment_port BETWEEN 1 AND 65535", name=op.f("ck_caller_commitment_port")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_caller")),
         sa.UniqueConstraint("calling_ae", "called_ae", "address", name=op.f("uq_caller_calling_ae_called_ae_address")),
     )
@@ -157,6 +159,7 @@ def upgrade() -> None:
         sa.Column("generation", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("run_window", sa.String(length=8), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("hindered", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("after_job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
@@ -186,14 +189,7 @@ def upgrade() -> None:
             name=op.f("uq_job_study_id_family_eye_estimator_inputs_digest"),
         ),
     )
-    op.create_index(
-        "ix_job_ready",
-        "job",
-        ["state", "priority", "id"],
-        unique=False,
-        sqlite_where=sa.text("state IN ('waiting', 'queued', 'running')"),
-        postgresql_where=sa.text("state IN ('waiting', 'queued', 'running')"),
-    )
+    op.create_index("ix_job_ready", "job", ["state", "priority", "id"], unique=False)
     op.create_index(op.f("ix_job_study_id"), "job", ["study_id"], unique=False)
     op.create_table(
         "reception",
@@ -268,14 +264,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
         sa.UniqueConstraint("report_id", "peer", name=op.f("uq_delivery_report_id_peer")),
     )
-    op.create_index(
-        "ix_delivery_ready",
-        "delivery",
-        ["state", "peer", "id"],
-        unique=False,
-        sqlite_where=sa.text("state IN ('pending', 'sending', 'sent')"),
-        postgresql_where=sa.text("state IN ('pending', 'sending', 'sent')"),
-    )
+    op.create_index("ix_delivery_ready", "delivery", ["state", "peer", "id"], unique=False)
     op.create_index("ix_delivery_transaction_uid", "delivery", ["transaction_uid"], unique=False)
     op.create_table(
         "finding",
