@@ -76,6 +76,7 @@ JOB_MOVES: Mapping[tuple[JobState, JobEvent], JobState] = {
 
 DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (D.PENDING, DE.CLAIM): D.SENDING,
+    (D.PENDING, DE.PARK): D.PARKED,  # its peer is in no configuration any more
     (D.SENDING, DE.SENT): D.SENT,
     (D.SENDING, DE.DONE): D.DELIVERED,
     (D.SENDING, DE.RETRY): D.PENDING,
@@ -84,6 +85,7 @@ DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (D.SENT, DE.COMMIT): D.DELIVERED,
     (D.SENT, DE.UNCOMMIT): D.PENDING,
     (D.SENT, DE.SILENCE): D.PENDING,
+    (D.SENT, DE.PARK): D.PARKED,  # as above
     (D.PARKED, DE.RESEND): D.PENDING,
 }
 

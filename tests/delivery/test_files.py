@@ -85,9 +85,9 @@ def test_a_folder_may_hold_other_files(practice: Start, tmp_path: Path):
     sent = {one.path.name: one for one in send_files(target(pacs.port), [*paths, tmp_path / "missing"])}
 
     assert {name: one.reason for name, one in sent.items()} == {
-        "a": "not-dicom",
+        "a": "not-part10",
         "b": "stored",
-        "c": "not-dicom",
+        "c": "not-part10",
         "missing": "file-unreadable",
     }
 

@@ -98,6 +98,8 @@ def test_a_probe_of_a_pacs_without_reports(practice: Start):
         ({"calling_ae": "WRONG"}, "pacs-calling-ae-unknown"),
         ({"port": 1}, "pacs-connection-refused"),
         ({"host": "no-such-host.invalid"}, "pacs-name-unknown"),
+        ({"host": "pacs..clinic.local"}, "pacs-name-unknown"),
+        ({"host": f"{'p' * 64}.local"}, "pacs-name-unknown"),
     ],
 )
 def test_a_probe_says_what_is_wrong(practice: Start, changes: dict[str, object], reason: str):

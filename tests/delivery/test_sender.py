@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from outbox import Outbox, peer, value
@@ -19,6 +22,7 @@ from pydicom.uid import (
 
 from oculard.delivery.part10 import parse_meta
 from oculard.delivery.practice_pacs import Manners, PracticePacs
+from oculard.job import DeliveryEvent
 from oculard.report.variant import as_variant
 from oculard.store.vault import Vault
 from peers import free_port
@@ -307,9 +311,119 @@ def test_what_was_sent_before_the_association_broke_stays_sent(outbox: Outbox, p
     assert {row["reason"] for row in outbox.rows()[2:]} == {"association-lost"}
     outbox.shelf.clock.pass_(2)
     sender.step()
+    assert outbox.states() == ["delivered"] * 2 + ["pending"] + ["delivered"] * 2
+    sender.step()
 
     assert outbox.states() == ["delivered"] * 5
     assert sorted(pacs.received) == sorted(uid(data) for data in files)
+
+
+def test_a_report_that_breaks_the_association_holds_up_no_other(outbox: Outbox, practice: Start):
+    """What the PACS dies of goes again alone and later each time; what was not on the wire goes at once, untried."""
+    files = outbox.owe(4)
+    pacs = practice(aborts_at=frozenset({uid(files[0]), uid(files[2])}))
+    sender, clock = outbox.sender(peer(pacs.port)), outbox.shelf.clock
+
+    sender.step()
+    assert [(row["attempts"], row["run_after"] - clock.now()) for row in outbox.rows()] == [
+        (1, timedelta(seconds=2)),
+        *[(0, timedelta())] * 3,
+    ]
+    assert not sender.step(), "the PACS rests"
+    clock.pass_(2)
+    outbox.owe()
+    sender.step()
+    assert outbox.states() == ["pending", "delivered", "pending", "pending", "pending"]
+    clock.pass_(4)
+    sender.step()
+
+    assert outbox.states() == ["pending", "delivered", "pending", "delivered", "delivered"]
+    for _ in range(40):
+        clock.pass_(900)
+        sender.step()
+    assert [row["attempts"] for row in outbox.rows()] == [21, 1, 21, 1, 1], "each was tried alone, in turn"
+    assert ("delivery-delayed", "pacs") in outbox.alarms()
+
+
+def test_a_report_that_kills_its_sender_takes_no_other_along(outbox: Outbox, practice: Start):
+    """A sender that dies in the middle leaves suspects: each goes alone, so the next death concerns the cause only."""
+    pacs = practice()
+    files = outbox.owe(3)
+    deliveries = outbox.shelf.deliveries
+    assert len(deliveries.claim("dead", "pacs", lease_s=60, limit=50)) == 3
+    deliveries.queue.reap(dead_owner="dead")
+
+    assert [one.report_id for one in deliveries.claim("dead", "pacs", lease_s=60, limit=50)] == [1]
+    deliveries.queue.reap(dead_owner="dead")
+    sender = outbox.sender(peer(pacs.port))
+    sender.step()
+    sender.step()
+
+    assert outbox.states() == ["pending", "delivered", "delivered"]
+    assert pacs.uids() == {uid(data) for data in files[1:]}
+
+
+def test_an_alarm_stands_while_one_report_is_late(outbox: Outbox, practice: Start):
+    """Other reports that arrive do not silence the alarm of the one that never does."""
+    (poison,) = outbox.owe()
+    pacs = practice(aborts_at=frozenset({uid(poison)}))
+    sender, clock = outbox.sender(peer(pacs.port)), outbox.shelf.clock
+    for _ in range(10):
+        sender.step()
+        clock.pass_(1000)
+    outbox.owe()
+    sender.step()
+
+    assert outbox.states() == ["pending", "delivered"]
+    assert ("delivery-delayed", "pacs") in outbox.alarms()
+
+
+def test_many_reports_do_not_put_off_the_alarm(outbox: Outbox):
+    """However the attempts are shared among what waits, a PACS that is down for a quarter of an hour is an alarm."""
+    outbox.owe(40)
+    sender, clock = outbox.sender(peer(free_port()), batch=2), outbox.shelf.clock
+    began = clock.now()
+    while ("delivery-delayed", "pacs") not in outbox.alarms():
+        sender.step()
+        clock.pass_(1)
+        assert clock.now() - began < timedelta(minutes=16)
+
+    assert max(row["attempts"] for row in outbox.rows()) < 10
+    assert clock.now() - began > timedelta(minutes=10)
+
+
+def test_what_a_renamed_peer_left_goes_to_the_new_one(outbox: Outbox, practice: Start):
+    """A person's word moves what is parked; what the new peer has already is not sent twice."""
+    pacs = practice()
+    (first, _) = (*outbox.owe(peers=("old",)), *outbox.owe(peers=("old", "pacs")))
+    deliveries = outbox.shelf.deliveries
+    (sent,) = deliveries.claim("s", "old", lease_s=60, limit=1)
+    deliveries.took(sent, sop_class_uid="1", sop_instance_uid="1.2", awaits_commitment=True)
+    deliveries.begin_commitment("old", "2.25.1", limit=5)
+    assert deliveries.orphans(["pacs"], actor="upkeep") == {"old": 2}
+
+    assert deliveries.resend(peer="old", to="pacs", actor="person") == 1
+    assert outbox.rows()[0] | {"peer": "pacs", "transaction_uid": None, "sent_at": None} == outbox.rows()[0]
+    outbox.sender(peer(pacs.port)).step()
+
+    assert [(row["peer"], row["state"]) for row in outbox.rows()] == [
+        ("pacs", "delivered"),
+        ("old", "parked"),
+        ("pacs", "delivered"),
+    ]
+    assert uid(first) in pacs.uids()
+    assert ("peer-unknown", "old") in outbox.alarms(), "one is left"
+
+
+def test_the_alarm_of_an_unknown_peer_goes_with_the_last_report(outbox: Outbox):
+    """When everything has been sent elsewhere nobody needs to look any more."""
+    outbox.owe(peers=("old",))
+    outbox.shelf.deliveries.orphans([], actor="upkeep")
+    assert outbox.alarms() == {("peer-unknown", "old")}
+
+    outbox.shelf.deliveries.resend(peer="old", to="pacs", actor="person")
+
+    assert outbox.alarms() == set()
 
 
 def test_a_lost_answer_sends_the_same_uid_again(outbox: Outbox, practice: Start):
@@ -352,6 +466,31 @@ def test_a_report_whose_file_is_gone_is_parked(outbox: Outbox, practice: Start):
 
     assert [(row["state"], row["reason"]) for row in outbox.rows()] == [("parked", "report-damaged")]
     assert pacs.associations == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "call", "reason"),
+    [
+        (errno.ENOSPC, "write_bytes", "disk-full"),
+        (errno.EROFS, "write_bytes", "vault-unwritable"),
+        (errno.EIO, "read_bytes", "vault-unreadable"),
+    ],
+)
+def test_a_vault_that_fails_sends_the_report_later(
+    outbox: Outbox, practice: Start, monkeypatch: pytest.MonkeyPatch, number: int, call: str, reason: str
+):
+    """What cannot be read, or rewritten for the PACS, is tried again and says which it was."""
+    pacs = practice(refused_classes=frozenset({Comprehensive3DSRStorage}))
+    outbox.owe()
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, call, fail)
+        outbox.sender(peer(pacs.port)).step()
+
+    assert [(row["state"], row["reason"]) for row in outbox.rows()] == [("pending", reason)]
 
 
 def test_a_lost_lease_is_somebody_elses_report(outbox: Outbox, practice: Start):
@@ -407,4 +546,4 @@ def _damage(shelf: Shelf) -> None:
     (first, *_) = shelf.deliveries.claim("look", "pacs", lease_s=1, limit=1)
     path = Vault(shelf.vault.folder).path(first.path)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    shelf.deliveries.queue.reap(dead_owner="look")
+    shelf.deliveries.queue.settle(first.ticket, DeliveryEvent.RETRY, attempts=0)

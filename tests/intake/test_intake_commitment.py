@@ -81,6 +81,10 @@ def answer_states(site: Site) -> list[tuple[str, str | None]]:
     return [(row["state"], row["reason"]) for row in site.rows("answer")]
 
 
+def alarms(site: Site) -> list[tuple[str, str]]:
+    return [(alarm.name, alarm.subject) for alarm in site.shelf.alarms.standing()]
+
+
 def make_due(site: Site) -> None:
     """Let the waiting time of every answer be over."""
     with site.database.write() as connection:
@@ -204,6 +208,32 @@ def test_without_a_port_the_answer_is_parked(site: Site) -> None:
 
     assert site.role.step()
     assert answer_states(site) == [(DeliveryState.PARKED, "no-commitment-port")]
+    assert alarms(site) == [("commitment-unanswered", "DEVICE")]
+
+
+def test_a_device_that_a_person_let_in_is_answered_where_the_person_said(site: Site, ears: Ears) -> None:
+    """The alarm of the parked answer stands until its device has been given one."""
+    ds = photograph()
+    site.callers.refused(
+        calling_ae="GUEST", called_ae="OCULARD", address="127.0.0.1", reason="calling-ae-unknown", proposed=[]
+    )
+    [caller] = site.callers.list()
+    site.callers.allow(caller.id, actor="person:test")
+    Device(site, ae_title="GUEST").send_dataset(ds)
+    ask(site, request([(OPHTHALMIC_8_BIT, ds.SOPInstanceUID)]), ae="GUEST")
+    site.role.step()
+    assert answer_states(site) == [(DeliveryState.PARKED, "no-commitment-port")]
+    assert alarms(site) == [("commitment-unanswered", "GUEST")]
+
+    with ears.listen() as port:
+        site.callers.allow(caller.id, actor="person:test", commitment_port=port)
+        site.shelf.answers.resend(actor="person:test")
+        assert alarms(site) == [("commitment-unanswered", "GUEST")]
+        assert site.role.step()
+
+    assert [committed for _, _, committed, _ in ears.heard] == [[ds.SOPInstanceUID]]
+    assert answer_states(site) == [(DeliveryState.DELIVERED, None)]
+    assert alarms(site) == []
 
 
 def test_the_same_request_twice_is_one_answer(site: Site) -> None:

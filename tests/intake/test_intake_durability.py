@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -156,6 +157,48 @@ def test_a_full_disk_is_answered_and_the_association_goes_on(site: Site, device:
 
     assert (first.Status, second.Status) == (0xA700, 0x0000)
     assert len(site.rows()) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "out of disk space"), (errno.EDQUOT, "out of disk space"), (errno.EROFS, "cannot write")],
+)
+@pytest.mark.parametrize("call", ["open", "write", "close"])
+def test_the_device_is_told_what_the_disk_said(
+    site: Site, device: Device, monkeypatch: pytest.MonkeyPatch, number: int, words: str, call: str
+) -> None:
+    """A full disk and one that went read-only are two things; after both the device keeps the instance."""
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_module, "os", Disk(call, fail))
+        status = device.send_dataset(photograph())
+    assert (status.Status, status.ErrorComment.split(":")[0]) == (0xA700, words)
+    assert site.rows() == []
+
+
+class Disk:
+    """The operating system, one call of which fails."""
+
+    def __init__(self, call: str, fail: Callable[..., int]) -> None:
+        self._call, self._fail = call, fail
+
+    def __getattr__(self, name: str) -> Any:
+        return self._fail if name == self._call else getattr(os, name)
+
+
+def test_what_cannot_be_read_back_is_not_taken(site: Site, device: Device) -> None:
+    """A spooled file that the disk does not give back is the vault's trouble, not the data set's."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", fail)
+        status = device.send_dataset(photograph())
+    assert (status.Status, status.ErrorComment.split(":")[0]) == (0xA700, "cannot read back")
 
 
 def test_an_open_association_holds_its_study_and_its_end_lets_it_go(site: Site, device: Device) -> None:

@@ -10,6 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from devices import OPHTHALMIC_8_BIT, Device, Site, encode, photograph, store
 from fakes import FakeClock
+from oculard.intake import policy as policy_module
 from oculard.intake.association import plain_address
 from oculard.intake.contexts import COMMITMENT, VERIFICATION
 from oculard.intake.policy import (
@@ -91,8 +92,11 @@ def test_a_refused_caller_is_kept_and_can_be_let_in(site: Site) -> None:
     assert caller.proposed == [
         {"sop_class_uid": OPHTHALMIC_8_BIT, "transfer_syntax_uids": [str(ExplicitVRLittleEndian)]}
     ]
-    site.callers.allow("NEW-CAMERA")
+    site.callers.allow(caller.id, actor="person:test")
     assert stranger.send_dataset(photograph()).Status == 0x0000
+    site.callers.remove(caller.id, actor="person:test")
+    with stranger.association(context) as association:
+        assert association.is_rejected, "taken back, it is refused from the next association on"
     assert [row["sender"] for row in site.rows()] == [f"allowed-{caller.id}"]
 
 
@@ -148,10 +152,11 @@ class Written:
     """The refusals that reached the database."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count, self.called = 0, list[str]()
 
-    def refused(self, **_: Any) -> None:
+    def refused(self, **row: Any) -> None:
         self.count += 1
+        self.called.append(row["called_ae"])
 
 
 def test_a_flood_of_refusals_hardly_touches_the_database() -> None:
@@ -172,3 +177,37 @@ def test_a_flood_of_refusals_hardly_touches_the_database() -> None:
     clock.pass_(1.0)
     policy.keep(call("SAME", "192.0.2.1"), refused, [])
     assert written.count == 2 + KEPT_A_SECOND_MAX
+
+
+def test_another_called_title_is_another_refusal() -> None:
+    """Somebody who tries two of our titles within a second is written down for both."""
+    written, clock = Written(), FakeClock()
+    policy = Policy(SETTINGS, written, clock)  # type: ignore[arg-type]  # all that `keep` asks of it
+
+    policy.keep(call("CAM", "192.0.2.1", "TYPO"), Refused(reason="called-ae-unknown", rejection=CALLED_UNKNOWN), [])
+    policy.keep(call("CAM", "192.0.2.1"), Refused(reason="calling-ae-unknown", rejection=CALLING_UNKNOWN), [])
+
+    assert written.called == ["TYPO", "OCULARD"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("called-ae-unknown", "set the device's called AE title to OCULARD (ours)"),
+        ("calling-ae-unknown", "`oculard allow`"),
+        ("address-unknown", "`oculard allow`"),
+    ],
+)
+def test_a_refusal_is_logged_with_what_helps(monkeypatch: pytest.MonkeyPatch, reason: str, words: str) -> None:
+    """Nobody is told to allow a device that calls somebody else."""
+    hints: list[str] = []
+
+    class Log:
+        def warning(self, _: str, *, hint: str, **__: Any) -> None:
+            hints.append(hint)
+
+    monkeypatch.setattr(policy_module, "logger", Log())
+    policy = Policy(SETTINGS, Written(), FakeClock())  # type: ignore[arg-type]  # all that `keep` asks of it
+    policy.keep(call("CAM", "192.0.2.1"), Refused(reason=reason, rejection=CALLED_UNKNOWN), [])
+
+    assert [hint.startswith(words) for hint in hints] == [True]

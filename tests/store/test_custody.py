@@ -1,5 +1,6 @@
 """Custody: what is acknowledged is a file and a row, whatever comes twice or together."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -7,8 +8,16 @@ from pathlib import Path
 import pytest
 
 from oculard.store.instances import Received
-from oculard.store.vault import DiskFull, Vault
+from oculard.store.vault import DiskFull, Vault, VaultTrouble, VaultUnwritable
 from shelf import STUDY, Shelf
+
+DISK_ERRORS = [
+    (errno.ENOSPC, DiskFull),
+    (errno.EDQUOT, DiskFull),
+    (errno.EROFS, VaultUnwritable),
+    (errno.EACCES, VaultUnwritable),
+    (errno.EIO, VaultUnwritable),
+]
 
 
 def test_an_instance_is_on_disk_and_in_the_database(shelf: Shelf) -> None:
@@ -181,20 +190,40 @@ def test_every_step_is_synced_before_the_row(shelf: Shelf, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_disk_that_fails_promises_nothing(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """When the disk says no, `take` raises, and there is no row that nothing stands behind."""
+@pytest.mark.parametrize(("number", "kind"), DISK_ERRORS)
+def test_a_disk_that_fails_promises_nothing(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, call: str, number: int, kind: type[VaultTrouble]
+) -> None:
+    """When the disk says no, `take` raises what it said, and there is no row that nothing stands behind."""
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
 
     arrival = shelf.arrival("1.1")
-    monkeypatch.setattr(os, call, full)
-    with pytest.raises(DiskFull):
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(kind, match=os.strerror(number)):
         shelf.instances.take(arrival)
     monkeypatch.undo()
 
     assert shelf.trace.find("1.1") == []
     assert shelf.receive("1.1") is Received.NEW
+
+
+@pytest.mark.parametrize(("number", "kind"), DISK_ERRORS)
+def test_a_report_that_cannot_be_written_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[VaultTrouble]
+) -> None:
+    """Only a disk without room is full; a missing right is no reason to delete files."""
+    vault = Vault(tmp_path)
+    vault.prepare()
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(kind, match=os.strerror(number)) as why:
+        vault.write_report(b"report")
+    assert why.value.hint
 
 
 def test_the_spool_is_swept_by_age(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -149,6 +150,28 @@ def test_parked_reports_are_sent_again_by_one_command(make_daemon: Callable[...,
         assert len(pacs.uids()) == 2
 
 
+def test_what_a_renamed_peer_left_goes_to_the_new_name(
+    make_daemon: Callable[..., Daemon], pacs: PracticePacs, tmp_path: Path
+) -> None:
+    """A PACS that got another name in the configuration leaves its reports parked, until one command names it."""
+    daemon = make_daemon(PEER.format(port=free_port()))
+    daemon.start()
+    paint_study(tmp_path / "study", seed=8)
+    daemon.run("import", str(tmp_path / "study"))
+    daemon.wait_for(lambda: daemon.app.trace.counts()["delivery"] == {"pending": 2})
+    daemon.stop()
+    before = daemon.file.read_text(encoding="utf-8").split("[[peers]]")[0]
+    daemon.file.write_text(before + PEER.format(port=pacs.port).replace('"pacs"', '"archive"'), encoding="utf-8")
+    daemon.start()
+    daemon.wait_for(lambda: daemon.app.trace.counts()["delivery"] == {"parked": 2})
+    assert daemon.run("retry", "--peer", "pacs").returncode == 2
+    assert daemon.run("retry", "--peer", "pacs", "--to", "nobody").returncode == 2
+    assert daemon.run("retry", "--to", "archive").returncode == 2
+    assert daemon.run("retry", "--peer", "pacs", "--to", "archive").returncode == 0
+    daemon.wait_for(daemon.ended(2))
+    assert len(pacs.uids()) == 2
+
+
 def get(url: str) -> tuple[int, str]:
     """Status and body of a page."""
     try:
@@ -229,6 +252,47 @@ def test_a_family_without_its_bundle_is_refused(make_daemon: Callable[..., Daemo
     done = daemon.run("run")
     assert done.returncode == 2
     assert "bundle `joir`, which is not here" in done.stderr
+
+
+def test_what_cannot_be_used_is_said_and_not_a_bug(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """A folder that cannot be made, a database that is none, a port that is taken: exit 2 and what to change."""
+    (tmp_path / "file").write_text("no folder")
+    in_file = make_daemon(OCULARD_STORE__FOLDER=str(tmp_path / "file" / "x"))
+    no_database = make_daemon()
+    no_database.app.database.close()
+    (no_database.folder / "data" / "oculard.db").write_bytes(b"hello" * 4000)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = make_daemon(OCULARD_WEB__PORT=str(taken.getsockname()[1]))
+        told = {
+            "cannot make the database": in_file.run("db", "upgrade"),
+            "there is no database": in_file.run("status"),
+            "is no database": no_database.run("status"),
+            "cannot listen": busy.run("run"),
+        }
+        checks = json.loads(busy.run("doctor", "--json").stdout)
+
+    for words, done in told.items():
+        assert (done.returncode, "a bug in oculard" in done.stderr) == (2, False), done.stderr
+        assert words in done.stderr
+        assert "hint:" in done.stderr
+    assert [check["state"] for check in checks if check["what"] == "web"] == ["WRONG"]
+    assert in_file.run("doctor", "--json").returncode == 1
+
+
+def test_only_the_daemons_user_may_look(make_daemon: Callable[..., Daemon]) -> None:
+    """The database holds identifiers of patients."""
+    folder = make_daemon().folder / "data"
+
+    assert folder.stat().st_mode & 0o777 == 0o750
+    assert (folder / "oculard.db").stat().st_mode & 0o777 & ~0o640 == 0
+
+
+def test_status_of_a_daemon_that_does_not_run(make_daemon: Callable[..., Daemon]) -> None:
+    """Says which roles are missing, with exit code 1."""
+    done = make_daemon().run("status")
+
+    assert done.returncode == 1
+    assert "not running: intake, sender, upkeep, worker" in done.stderr
 
 
 def test_config_and_db(make_daemon: Callable[..., Daemon]) -> None:

@@ -1,6 +1,7 @@
 """`oculard demo`: what a newcomer runs first."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ def test_the_demo_ends_with_checked_reports(tmp_path: Path) -> None:
     """One command paints, sends, estimates, reports and checks; what was sent and received is kept."""
     kept = tmp_path / "kept"
     command = [sys.executable, "-m", "oculard", "demo", "--keep", str(kept), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    real = {"OCULARD_STORE__FOLDER": str(tmp_path / "real"), "OCULARD_CONFIG": "/nowhere.toml"}
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | real)
 
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -19,6 +21,7 @@ def test_the_demo_ends_with_checked_reports(tmp_path: Path) -> None:
     assert {value["eye"] for value in told["values"]} == {"R", "L"}
     assert len(list((kept / "sent").glob("*.dcm"))) == 2
     assert {path.stem for path in (kept / "received").glob("*.dcm")} == set(told["reports"])
+    assert not (tmp_path / "real").exists(), "the demo met the real store"
     assert "DEMONSTRATION" in (kept / "report.html").read_text(encoding="utf-8").upper()
 
 

@@ -75,7 +75,7 @@ def test_a_role_killed_at_a_commit(make_daemon: Callable[..., Daemon], tmp_path:
         studies = 0
         for when, number in BOUNDARIES[role]:
             for side in ("before", "after"):
-                if when == "while it receives":
+                if when == "before":
                     orders.write_text(f"{role} {number} {side}")
                 files = list(paint_study(tmp_path / f"study{studies}", seed=1000 + studies, size_px=256))
                 for _ in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -179,6 +180,26 @@ def test_a_silent_pacs_gets_the_report_again(shelf: Shelf, clock: FakeClock) -> 
         assert bool(shelf.alarms.standing()) == (silence == 3)
 
 
+def test_what_waits_for_a_peer_that_is_gone_is_parked(shelf: Shelf) -> None:
+    """A renamed peer leaves nothing waiting in silence, sent or not; what waits for known peers is left alone."""
+    for number, peers in enumerate((["old"], ["old"], ["pacs"])):
+        shelf.receive(f"1.{number}", str(number).encode())
+        shelf.settle()
+        shelf.finish(shelf.claim()[0], peers=peers)
+    (sent,) = shelf.deliveries.claim("s", "old", lease_s=60, limit=1)
+    shelf.deliveries.took(sent, sop_class_uid="1", sop_instance_uid="1.2", awaits_commitment=True)
+
+    chores(shelf).park_orphans()
+    chores(shelf).park_orphans()  # a doubled wake-up changes nothing
+
+    assert shelf.deliveries.queue.counts() == {"parked": 2, "pending": 1}
+    assert [(alarm.name, alarm.subject) for alarm in shelf.alarms.standing()] == [("peer-unknown", "old")]
+    assert [event[1:] for event in shelf.events("delivery") if event[1] == "park"] == [
+        ("park", "sent", "parked"),
+        ("park", "pending", "parked"),
+    ]
+
+
 def test_the_disk_alarm_is_raised_once_and_cleared(shelf: Shelf) -> None:
     """Below the mark an alarm stands; above it, none."""
     low = chores(shelf, store=Store(disk_free_min_gib=10**9))
@@ -197,19 +218,25 @@ def test_the_scheduler_only_wakes(shelf: Shelf) -> None:
     jobs = scheduler.get_jobs()
     scheduler.shutdown()
 
-    assert {job.id for job in jobs} == {"reap", "adopt", "open_night", "chase_commitments", "watch_disk", "sweep"}
+    assert {job.id for job in jobs} == {"reap", "adopt", "open_night", "chase_commitments", "watch_disk", "sweep"} | {
+        "park_orphans"
+    }
     assert all(job.coalesce and job.misfire_grace_time is None and job.max_instances == 1 for job in jobs)
 
 
 def test_an_unready_world_costs_no_attempt(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A vault that is away, or a full disk, stops the worker before it claims."""
-    from oculard.store.vault import DiskFull, VaultAway
+    from oculard.store.vault import DiskFull, VaultAway, VaultUnwritable
 
     shelf.vault.check()
     shelf.vault.spool.rename(shelf.vault.spool.with_name("away"))
     with pytest.raises(VaultAway):
         shelf.vault.check()
     shelf.vault.spool.with_name("away").rename(shelf.vault.spool)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)  # a disk that went read-only
+        with pytest.raises(VaultUnwritable):
+            shelf.vault.check()
     monkeypatch.setattr(shelf.vault, "free_gib", lambda: 0.01)
     with pytest.raises(DiskFull):
         shelf.vault.check()

@@ -42,7 +42,5 @@ def example() -> None:
 @db.command()
 def upgrade(ctx: typer.Context) -> None:
     """Bring the database to the revision this program needs. Safe to run again."""
-    app = context(ctx).app
-    before = app.database.revisions()[0]
-    after = app.database.upgrade()
+    before, after = context(ctx).app.database.upgrade()
     say(f"database: {'new' if before is None else before} -> {after}")

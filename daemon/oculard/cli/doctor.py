@@ -130,15 +130,21 @@ def _models(found: Context) -> Iterator[Check]:
 
 
 def _port(found: Context) -> Iterator[Check]:
-    intake = found.settings.intake
-    alive = [role for role in _roles(found) if role.role == "intake" and found.app.roles.is_alive(role)]
+    intake, web = found.settings.intake, found.settings.web
+    yield _listener(found, "intake", f"runs as {intake.ae_title}", intake.host, intake.port)
+    yield _listener(found, "web", "runs", web.host, web.port)
+
+
+def _listener(found: Context, role: str, runs: str, host: str, port: int) -> Check:
+    """Whether a role listens already, or could."""
+    alive = [one for one in _roles(found) if one.role == role and found.app.roles.is_alive(one)]
     if alive:
-        yield Check(what="intake", state=FINE, found=f"runs as {intake.ae_title} on port {alive[0].says.get('port')}")
-        return
-    with _bound(intake.host, intake.port) as problem:
-        hint = "another program has it, or this user may not (ports below 1024): change [intake] port"
-        told = f"{intake.host}:{intake.port} {problem or 'is free'}"
-        yield Check(what="intake", state=WRONG if problem else FINE, found=told, hint=hint if problem else "")
+        return Check(what=role, state=FINE, found=f"{runs} on port {alive[0].says.get('port')}")
+    with _bound(host, port) as problem:
+        if not problem:
+            return Check(what=role, state=FINE, found=f"{host}:{port} is free")
+        hint = f"the port is taken, or needs more rights, or the address is not this machine's: [{role}] host, port"
+        return Check(what=role, state=WRONG, found=f"{host}:{port}: {problem}", hint=hint)
 
 
 def _senders(found: Context) -> Iterator[Check]:

@@ -31,6 +31,7 @@ def retry(
     jobs: Annotated[bool, typer.Option("--all-jobs", help="Every failed job.")] = False,
     delivery: Annotated[int | None, typer.Option(help="This parked delivery.")] = None,
     peer: Annotated[str | None, typer.Option(help="Every parked delivery to this peer.")] = None,
+    to: Annotated[str | None, typer.Option(help="Send them to this peer instead, unless it has them.")] = None,
     answers: Annotated[bool, typer.Option("--answers", help="Every parked commitment answer.")] = False,
 ) -> None:
     """Let failed jobs run again, and parked deliveries and commitment answers be sent again."""
@@ -38,18 +39,25 @@ def retry(
         hint = "--job N, --all-jobs, --delivery N, --peer NAME or --answers"
         raise Misconfigured("nothing to retry was named", hint=hint)
     app, actor, moved = context(ctx).checked_app, who(), 0
-    if peer and peer not in {known.name for known in app.settings.peers}:
-        raise Misconfigured(f"no peer is called `{peer}`", hint="`oculard config show` lists [[peers]]")
+    if to and delivery is None and not peer:
+        raise Misconfigured("nothing to send there was named", hint="--peer NAME or --delivery N")
+    _check_peer(to or peer, [known.name for known in app.settings.peers])  # with --to, the old one may be gone
     if job is not None or jobs:
         moved += app.jobs.requeue(job_id=job, actor=actor)
     if delivery is not None or peer:
-        moved += app.deliveries.resend(peer=peer, delivery_id=delivery, actor=actor)
+        moved += app.deliveries.resend(peer=peer, delivery_id=delivery, to=to, actor=actor)
     if answers:
         moved += app.answers.resend(actor=actor)
     say(f"{moved} will be tried again")
     if moved == 0:
         hint = "`oculard jobs --state failed` and `oculard deliveries --state parked` list what has"
         raise NotFound("nothing of that kind has failed or is parked", hint=hint)
+
+
+def _check_peer(name: str | None, known: Sequence[str]) -> None:
+    if name and name not in known:
+        hint = f"known are {', '.join(known) or 'none'}; --peer OLD --to NEW sends elsewhere what a lost peer left"
+        raise Misconfigured(f"no peer is called `{name}`", hint=hint)
 
 
 def allow(

@@ -24,7 +24,6 @@ STUDY_TABLES: dict[str, tuple[str, ...]] = {
     "Jobs": ("id", "family", "eye", "estimator", "state", "attempts", "reason"),
     "Reports": ("id", "job_id", "outcome", "remark", "sop_instance_uid", "created_at"),
     "Deliveries": ("id", "report_id", "peer", "state", "attempts", "reason", "transaction_uid", "changed_at"),
-    "Events": ("at", "what", "event", "by", "reason"),
 }
 
 
@@ -198,19 +197,17 @@ def _print_status(told: dict[str, Any]) -> None:
 def _print_study(study: dict[str, Any]) -> None:
     settled = f", settled {local(study['settled_at'])}" if study["settled_at"] else ""
     print_lines([f"study {study['study_instance_uid']}: {study['state']}{settled}"])
-    told = study | {"events": [_short(event) for event in study["events"]]}
     for title, columns in STUDY_TABLES.items():
-        rows = told[title.lower()]
+        rows = study[title.lower()]
         print_table(columns, [[row[column] for column in columns] for row in rows], title=title)
+    print_lines(["Events", *(_line(event) for event in study["events"])])
 
 
-def _short(event: dict[str, Any]) -> dict[str, Any]:
-    """One event in few words: `--json` has all of them."""
-    moved = f" {event['source'] or ''} -> {event['target']}" if event["target"] else ""
-    return {
-        "at": event["at"],
-        "what": f"{event['kind']} {event['subject_id']}",
-        "event": event["name"] + moved.replace("  ", " "),
-        "by": str(event["actor"]).partition(":")[0] if "@" in str(event["actor"]) else event["actor"],
-        "reason": event["reason"],
-    }
+def _line(event: dict[str, Any]) -> str:
+    """One event as a line: when, what, how it moved, by whom, why. `--json` has all of it."""
+    what = f"{event['kind']} {event['subject_id']}"
+    moved = " -> ".join(filter(None, (event["source"], event["target"])))
+    actor = str(event["actor"])
+    by = actor.partition(":")[0] if actor.count(":") > 1 else actor  # a role's name without its process
+    words = f"{local(event['at'])}  {what:<12} {event['name']:<10} {moved:<20} {by}"
+    return words + (f"  ({event['reason']})" if event["reason"] else "")

@@ -76,8 +76,14 @@ class Batch:
         self._settle(delivery, lambda: self._move(delivery, DeliveryEvent.PARK, why, 0.0))
         self.alarms.raise_(PARKED, self.peer.name)
 
+    def break_at(self, delivery: Delivery, why: OculardError) -> None:
+        """The association broke at this one, which may be the cause: it goes later. The others lose no attempt."""
+        self.retry(delivery, why)
+        for unsent in list(self.left.values()):
+            self._put_back(unsent, why)
+
     def retry_left(self, why: OculardError) -> None:
-        """The association failed: what is not settled will be tried again."""
+        """There was no association: what is not settled will be tried again."""
         for delivery in list(self.left.values()):
             self.retry(delivery, why)
 
@@ -93,6 +99,12 @@ class Batch:
             self.deliveries.queue.renew([one.ticket for one in self.left.values()], lease_s=self.settings.lease_s)
             self.renewed_at = now
 
+    def _put_back(self, delivery: Delivery, why: OculardError) -> None:
+        """It was never on the wire: it may go at once, as if it had not been claimed."""
+        self._log("report put back", delivery, why, delay_s=0.0)
+        attempts = delivery.ticket.attempts - 1
+        self._settle(delivery, lambda: self._move(delivery, DeliveryEvent.RETRY, why, 0.0, attempts=attempts))
+
     def _settle(self, delivery: Delivery, move: Callable[[], None]) -> bool:
         """Settle one. When somebody else holds it now, what we know of it is thrown away: they send the same UID."""
         del self.left[delivery.ticket.id]
@@ -103,8 +115,10 @@ class Batch:
             return False
         return True
 
-    def _move(self, delivery: Delivery, event: DeliveryEvent, why: OculardError, delay_s: float) -> None:
-        self.deliveries.queue.settle(delivery.ticket, event, reason=why.reason, delay_s=delay_s)
+    def _move(
+        self, delivery: Delivery, event: DeliveryEvent, why: OculardError, delay_s: float, **columns: int
+    ) -> None:
+        self.deliveries.queue.settle(delivery.ticket, event, reason=why.reason, delay_s=delay_s, **columns)
 
     def _log(self, what: str, delivery: Delivery, why: OculardError, *, delay_s: float) -> None:
         logger.warning(

@@ -26,7 +26,7 @@ GROUP_LENGTH, MEDIA_CLASS, MEDIA_INSTANCE, TRANSFER_SYNTAX = 0x00020000, 0x00020
 class NotPart10(Rejected):
     """The file is no DICOM file, or a damaged one."""
 
-    reason = "not-dicom"
+    reason = "not-part10"
     hint = "only DICOM files (PS3.10) can be sent"
 
 

@@ -39,6 +39,7 @@ class Manners:
     statuses: tuple[int, ...] = ()  # answered to the first C-STOREs instead of success, and nothing is kept
     loses_answers: int = 0  # of so many first C-STOREs: kept, and the association is aborted instead of an answer
     aborts_after: int | None = None  # C-STOREs; aborts once, in the middle of an association
+    aborts_at: frozenset[str] = frozenset()  # SOP Instance UIDs that it dies of, every time
     waits_for: threading.Event | None = None  # no C-STORE is answered before that
     commitment: Literal["new", "same", "silent"] = "new"  # the association on which it answers, or that it never does
     denies: bool = False  # answers that it has nothing of what it was asked to commit to
@@ -131,6 +132,9 @@ class PracticePacs:
             count = len(self.received)
             if manners.aborts_after is not None and count >= manners.aborts_after and not self._aborted:
                 self._aborted = True
+                event.assoc.abort(block=False)
+                return SUCCESS
+            if uid in manners.aborts_at:
                 event.assoc.abort(block=False)
                 return SUCCESS
             self.received.append(uid)

@@ -31,6 +31,10 @@ class Rest:
         self._until[peer] = self.clock.now() + timedelta(seconds=delay_s)
         return delay_s
 
+    def failures(self, peer: str) -> int:
+        """How often it failed in a row."""
+        return self._failures.get(peer, 0)
+
     def end(self, peer: str) -> None:
         """The peer works."""
         self._failures.pop(peer, None)

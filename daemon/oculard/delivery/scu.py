@@ -31,6 +31,7 @@ from oculard.settings import Peer, Settings
 Context = tuple[str, str]  # SOP class, transfer syntax: each pair is proposed on its own, so that each can be refused
 CONTEXTS_MAX = 128  # PS3.8 9.3.2.2: odd numbers from 1 to 255
 DIAGNOSIS_S = 2.0
+UNRESOLVED = (socket.gaierror, UnicodeError)  # UnicodeError: an empty label, or one over 63 characters (IDNA)
 COMMITMENT_CLASS = UID(COMMITMENT_CLASS_UID)
 COMMITMENT_INSTANCE = UID(COMMITMENT_INSTANCE_UID)
 VERIFICATION: Context = ("1.2.840.10008.1.1", ImplicitVRLittleEndian)
@@ -140,7 +141,7 @@ class PeerAssociation:
         where, called = (self.target.host, self.target.port), self.target.called_ae
         try:
             return ae.associate(*where, self._contexts, ae_title=called, evt_handlers=handlers)
-        except socket.gaierror as why:
+        except UNRESOLVED as why:
             raise troubled(self.target.name, Trouble.NAME_UNKNOWN) from why
 
     def _opened(self, event: Any) -> None:
@@ -205,7 +206,7 @@ def _diagnose(target: Target) -> Trouble:
     """Why a connection failed: pynetdicom does not say, so it is tried once more, briefly."""
     try:
         socket.create_connection((target.host, target.port), timeout=min(target.connect_s, DIAGNOSIS_S)).close()
-    except socket.gaierror:
+    except UNRESOLVED:
         return Trouble.NAME_UNKNOWN
     except TimeoutError:
         return Trouble.CONNECTION_TIMEOUT

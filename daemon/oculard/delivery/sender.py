@@ -7,7 +7,7 @@ from time import monotonic
 
 from oculard import log
 from oculard.clock import Clock
-from oculard.delivery.batch import DELAYED, PARKED, Batch
+from oculard.delivery.batch import ATTEMPTS_ALARM, DELAYED, PARKED, Batch
 from oculard.delivery.commitment import SAME_ASSOCIATION_S, Commitments
 from oculard.delivery.parcel import Parcel, ReportDamaged, dressed, pack, proposal
 from oculard.delivery.rest import REST_S_MAX, Rest
@@ -19,6 +19,7 @@ from oculard.store.alarms import Alarms
 from oculard.store.deliveries import Deliveries
 from oculard.store.vault import Vault, VaultTrouble
 
+FAILURES_ALARM = 20  # in a row: about a quarter of an hour of rests, however many reports share the attempts
 logger = log.get("sender")
 
 
@@ -97,14 +98,14 @@ class Sender:
                     self._send_one(association, parcel, batch)
         except (PacsBusy, PacsUnreachable) as why:
             batch.retry_left(why)
-            self._rest.begin(peer.name)
+            self._let_rest(peer.name)
         except PacsRefused as why:
             batch.park_left(why)
         else:
             self._conclude(batch)
 
     def _send_one(self, association: PeerAssociation, parcel: Parcel, batch: Batch) -> None:
-        """Send one report; an answer concerns it alone. Raises PacsUnreachable: the association is over."""
+        """Send one report; an answer concerns it alone. Raises PacsUnreachable when all is over, and settled."""
         delivery, context = parcel.delivery, parcel.choose(association.accepted)
         if context is None:
             batch.park(delivery, troubled(batch.peer.name, Trouble.NO_CONTEXT))
@@ -117,6 +118,9 @@ class Sender:
             batch.retry(delivery, why)
         except Permanent as why:
             batch.park(delivery, why)
+        except PacsUnreachable as why:
+            batch.break_at(delivery, why)
+            raise
         else:
             batch.took(delivery, meta, verdict, took_s=monotonic() - began)
 
@@ -124,11 +128,17 @@ class Sender:
         """A peer that took something works; one that was busy for everything rests."""
         name = batch.peer.name
         if batch.taken == 0:
-            self._rest.begin(name)
+            self._let_rest(name)
             return
         self._rest.end(name)
         standing = {alarm.name for alarm in self._alarms.standing() if alarm.subject == name}
-        if DELAYED in standing:
+        if DELAYED in standing and not self._deliveries.has_tried(name, attempts=ATTEMPTS_ALARM):
             self._alarms.clear(DELAYED, name)
         if PARKED in standing and not self._deliveries.has_parked(name):
             self._alarms.clear(PARKED, name)
+
+    def _let_rest(self, name: str) -> None:
+        """A peer that failed as a whole is left alone for a while; one that keeps failing raises an alarm."""
+        self._rest.begin(name)
+        if self._rest.failures(name) >= FAILURES_ALARM:
+            self._alarms.raise_(DELAYED, name)

@@ -64,7 +64,7 @@ class Trouble(StrEnum):
 
 TAKEN, WARNING, TRANSIENT, PERMANENT = Kind.TAKEN, Kind.TAKEN_WITH_WARNING, Kind.TRANSIENT, Kind.PERMANENT
 
-ALLOW = "allow this SOP class and transfer syntax for our AE title there; reports: Comprehensive 3D, Comprehensive, Enhanced SR"
+ALLOW = "allow this SOP class and transfer syntax for us there; reports: Comprehensive 3D, Comprehensive, Enhanced SR"
 ROOM = "the PACS is out of resources: look at its disk, quota and licences"
 VALUE = "the PACS rejects a value in the report: look at its log for the attribute"
 UNLIKE = "the PACS finds the report unlike its SOP class: look at its log, and at its filters"

@@ -176,7 +176,7 @@ class Worker:
     def _retry(self, job: Job, why: Transient) -> None:
         """The world failed, not the job: it waits longer each time and keeps its attempts."""
         delay_s = backoff_s(job.hindered + 1, longest_s=BACKOFF_S_MAX)
-        logger.warning("job retried later", job=job.ticket.id, reason=why.reason, delay_s=delay_s)
+        logger.warning("job retried later", job=job.ticket.id, reason=why.reason, delay_s=delay_s, hint=why.hint)
         try:
             self.jobs.hinder(job, reason=why.reason, delay_s=delay_s)
         except LeaseLost as lost:

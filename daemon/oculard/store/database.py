@@ -68,10 +68,14 @@ class Database:
         with _down_as_transient(), self._engine.connect() as connection, connection.begin():
             yield connection
 
-    def upgrade(self) -> str:
-        """Bring the schema to the newest revision, making the database where there is none; gives that revision."""
+    def upgrade(self) -> tuple[str | None, str]:
+        """Bring the schema to the newest revision, making the database where there is none; gives the old and the new.
+
+        Raises Misconfigured where it cannot be made.
+        """
         if self.file is not None:
             _make_file(self.file)
+        before = self.revisions()[0]
         with _down_as_transient(), self._engine.connect() as connection:
             config = _alembic()
             if not self.is_sqlite:
@@ -79,7 +83,7 @@ class Database:
             config.attributes["connection"] = connection.execution_options(oculard_write=True)
             command.upgrade(config, "head")
             connection.commit()
-        return self.revisions()[1]
+        return before, self.revisions()[1]
 
     def revisions(self) -> tuple[str | None, str]:
         """The revision the database has and the one this program needs."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, update
+from sqlalchemy import Connection, Row, Select, exists, select, update
 
 from oculard.clock import Clock
 from oculard.job import DELIVERY, DeliveryEvent, DeliveryState, backoff_s
@@ -17,6 +18,8 @@ from oculard.store.database import Database
 from oculard.store.queue import Queue, Ticket
 
 SILENCES_ALARM = 3
+ORPHANS_MAX = 1000  # in one transaction; the next call parks the rest
+PEER_UNKNOWN = "peer-unknown"
 UNCOMMITTED_S_MAX = 900.0  # longest pause before sending again what a peer took and did not commit to
 
 
@@ -49,8 +52,14 @@ class Deliveries:
         self.queue = Queue(database, clock, tables.delivery, DELIVERY, study_of=_study_of)
 
     def claim(self, owner: str, peer: str, *, lease_s: float, limit: int) -> list[Delivery]:
-        """What waits for one peer, oldest first."""
-        tickets = self.queue.claim(owner, lease_s=lease_s, limit=limit, where=(tables.delivery.c.peer == peer,))
+        """What waits for one peer: the untried together, oldest first; then each that was tried, alone.
+
+        What was tried before may be what broke an association or killed its sender: it must not take others along.
+        """
+        attempts, ours = tables.delivery.c.attempts, tables.delivery.c.peer == peer
+        tickets = self.queue.claim(owner, lease_s=lease_s, limit=limit, where=(ours, attempts == 0))
+        if not tickets:
+            tickets = self.queue.claim(owner, lease_s=lease_s, where=(ours, attempts > 0), order=(attempts,))
         if not tickets:
             return []
         by_id = {ticket.id: ticket for ticket in tickets}
@@ -162,6 +171,7 @@ class Deliveries:
                     DeliveryEvent.SILENCE,
                     actor=peer,
                     reason="commitment-silent",
+                    attempts=0,  # it went through: it is no suspect
                     silences=row.silences + 1,
                     transaction_uid=None,
                     run_after=now + timedelta(seconds=retry_s),
@@ -177,14 +187,44 @@ class Deliveries:
         with self._database.read() as connection:
             return connection.execute(select(table.c.id).where(*parked).limit(1)).first() is not None
 
-    def resend(self, *, peer: str | None = None, delivery_id: int | None = None, actor: str) -> int:
-        """A person sends parked deliveries again. Says how many."""
+    def has_tried(self, peer: str, *, attempts: int) -> bool:
+        """Whether something was tried so often and still waits for this peer."""
+        table = tables.delivery
+        tried = (table.c.peer == peer, table.c.attempts >= attempts, table.c.state == DeliveryState.PENDING)
+        with self._database.read() as connection:
+            return connection.execute(select(table.c.id).where(*tried).limit(1)).first() is not None
+
+    def orphans(self, known: Collection[str], *, actor: str) -> Counter[str]:
+        """Park what waits for a peer that is in no configuration any more, with an alarm. Counts by peer."""
+        table, parked = tables.delivery, Counter[str]()
+        waiting = table.c.state.in_((DeliveryState.PENDING, DeliveryState.SENT))
+        query = select(table.c.id, table.c.peer, table.c.state).where(waiting, table.c.peer.not_in(known))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(table.c.id).limit(ORPHANS_MAX)).all()
+        if not rows:
+            return parked
+        with self._database.write() as connection:
+            for row in rows:
+                state, event = DeliveryState(row.state), DeliveryEvent.PARK
+                if self.queue.move(connection, row.id, state, event, actor=actor, reason=PEER_UNKNOWN):
+                    parked[row.peer] += 1
+            for peer in parked:
+                raise_alarm(connection, name=PEER_UNKNOWN, subject=peer, at=self._clock.now())
+        return parked
+
+    def resend(
+        self, *, peer: str | None = None, delivery_id: int | None = None, to: str | None = None, actor: str
+    ) -> int:
+        """A person sends parked deliveries again; `to` another peer, unless it has the report. Says how many."""
         table, moved = tables.delivery, 0
         query = select(table.c.id).where(table.c.state == DeliveryState.PARKED)
         if peer is not None:
             query = query.where(table.c.peer == peer)
         if delivery_id is not None:
             query = query.where(table.c.id == delivery_id)
+        if to is not None:
+            has = table.alias("has")
+            query = query.where(~exists().where(has.c.report_id == table.c.report_id, has.c.peer == to))
         with self._database.write() as connection:
             for row_id in connection.execute(query).scalars().all():
                 moved += self.queue.move(
@@ -196,8 +236,18 @@ class Deliveries:
                     run_after=self._clock.now(),
                     attempts=0,
                     reason=None,
+                    **({} if to is None else _addressed(to)),
                 )
+            self._found(connection)
         return moved
+
+    def _found(self, connection: Connection) -> None:
+        """The alarm of an unknown peer goes when nothing is parked for want of it."""
+        table, alarm = tables.delivery, tables.alarm
+        parked = select(table.c.peer).where(table.c.state == DeliveryState.PARKED, table.c.reason == PEER_UNKNOWN)
+        over = (alarm.c.name == PEER_UNKNOWN, alarm.c.cleared_at.is_(None), alarm.c.subject.not_in(parked))
+        for subject in connection.execute(select(alarm.c.subject).where(*over)).scalars().all():
+            clear_alarm(connection, name=PEER_UNKNOWN, subject=subject, at=self._clock.now())
 
     def _commit(self, connection: Connection, row: Row[Any, Any, Any, Any], *, actor: str) -> bool:
         return self.queue.move(connection, row.id, DeliveryState.SENT, DeliveryEvent.COMMIT, actor=actor, reason=None)
@@ -212,6 +262,7 @@ class Deliveries:
             DeliveryEvent.UNCOMMIT,
             actor=actor,
             reason=reason,
+            attempts=0,  # it went through: it is no suspect
             silences=silences,
             transaction_uid=None,
             run_after=now + timedelta(seconds=backoff_s(silences, longest_s=UNCOMMITTED_S_MAX)),
@@ -233,6 +284,12 @@ def _under(connection: Connection, transaction_uid: str) -> Sequence[Row[Any, An
     table = tables.delivery
     columns = (table.c.id, table.c.peer, table.c.silences, table.c.sent_sop_instance_uid)
     return connection.execute(select(*columns).where(table.c.transaction_uid == transaction_uid)).all()
+
+
+def _addressed(peer: str) -> dict[str, Any]:
+    """The columns of a delivery to another peer, which has taken and promised nothing yet."""
+    taken = ("sent_sop_class_uid", "sent_sop_instance_uid", "sent_at", "transaction_uid")
+    return {"peer": peer, "silences": 0, **dict.fromkeys(taken)}
 
 
 def _study_of(delivery_id: int) -> Select[tuple[int]]:

@@ -72,7 +72,7 @@ class Instances:
     def take(self, arrival: Arrival) -> Received:
         """Take custody: durable file first, then one transaction. When this returns, the instance cannot be lost.
 
-        Raises DiskFull, VaultUnwritable or DatabaseDown; then nothing is promised and the sender must keep the instance.
+        Raises VaultTrouble or DatabaseDown; then nothing is promised and the sender must keep the instance.
         """
         if self._is_known(arrival):
             arrival.spooled.unlink(missing_ok=True)

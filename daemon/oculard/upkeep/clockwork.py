@@ -71,6 +71,13 @@ class Chores:
             if count:
                 logger.warning("commitment silent", peer=peer.name, reason="commitment-silent", count=count)
 
+    def park_orphans(self) -> None:
+        """Park what waits for a peer that is in no configuration any more: a person says where it goes."""
+        known = [peer.name for peer in self.settings.peers]
+        for peer, count in self.deliveries.orphans(known, actor="upkeep").items():
+            hint = f"`oculard retry --peer {peer} --to NAME` sends them to another peer"
+            logger.error("deliveries parked", peer=peer, reason="peer-unknown", count=count, hint=hint)
+
     def watch_disk(self) -> None:
         """Raise or clear the alarm of the disk's mark."""
         free_gib = self.vault.free_gib()
@@ -99,6 +106,7 @@ def schedule(chores: Chores) -> BackgroundScheduler:
         (chores.adopt, 30),
         (chores.open_night, 15),
         (chores.chase_commitments, 10),
+        (chores.park_orphans, 60),
         (chores.watch_disk, 30),
         (chores.sweep, 3600),
     ):
