@@ -363,6 +363,26 @@ def test_a_report_that_kills_its_sender_takes_no_other_along(outbox: Outbox, pra
     assert pacs.uids() == {uid(data) for data in files[1:]}
 
 
+@pytest.mark.parametrize("answer", ["denied", "silence"])
+def test_what_the_peer_took_is_no_suspect(outbox: Outbox, answer: str):
+    """Reports that were taken and not committed to go again together: none of them broke anything."""
+    outbox.owe(2)
+    deliveries, clock = outbox.shelf.deliveries, outbox.shelf.clock
+    for sent in deliveries.claim("s", "pacs", lease_s=60, limit=50):
+        deliveries.took(sent, sop_class_uid="1", sop_instance_uid=sent.sop_instance_uid, awaits_commitment=True)
+    asked = deliveries.begin_commitment("pacs", "2.25.1", limit=50)
+    assert asked is not None
+    clock.pass_(1)
+    if answer == "denied":
+        failed = [(item, 0x0112) for _, item in asked.items]
+        deliveries.commitment_answered("2.25.1", committed=(), failed=failed, actor="pacs")
+    else:
+        deliveries.silent("pacs", since=clock.now(), retry_s=0.0)
+    clock.pass_(1000)
+
+    assert len(deliveries.claim("s", "pacs", lease_s=60, limit=50)) == 2
+
+
 def test_an_alarm_stands_while_one_report_is_late(outbox: Outbox, practice: Start):
     """Other reports that arrive do not silence the alarm of the one that never does."""
     (poison,) = outbox.owe()

@@ -238,3 +238,16 @@ def test_the_spool_is_swept_by_age(tmp_path: Path) -> None:
     assert vault.sweep_spool(older_than_s=60) == 1
     assert list(vault.spool.iterdir()) == [new]
     assert STUDY
+
+
+def test_an_acknowledged_alarm_leaves_who_did_it(shelf: Shelf) -> None:
+    """Cleared once, with a record of the person."""
+    shelf.receive("1.1", b"abc")
+    shelf.receive("1.1", b"other")
+
+    assert shelf.alarms.acknowledge("differing-duplicate", "1.1", actor="person:x")
+    assert not shelf.alarms.acknowledge("differing-duplicate", "1.1", actor="person:x")
+    assert shelf.alarms.standing() == []
+    with shelf.database.read() as connection:
+        (event,) = connection.exec_driver_sql("SELECT actor FROM event WHERE name = 'acknowledged'").all()
+    assert event[0] == "person:x"

@@ -139,7 +139,7 @@ def acknowledge(
     """Clear alarms that somebody has looked at."""
     alarms = context(ctx).checked_app.alarms
     subjects = [alarm.subject for alarm in alarms.standing() if alarm.name == name and subject in (None, alarm.subject)]
-    if not [one for one in subjects if alarms.clear(name, one)]:
+    if not [one for one in subjects if alarms.acknowledge(name, one, actor=who())]:
         raise NotFound("no such alarm stands", hint="`oculard status` lists them")
     say("cleared")
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select, update
 from oculard.clock import Clock
 from oculard.store import tables
 from oculard.store.database import Database, insert_or
+from oculard.store.events import record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,19 @@ class Alarms:
         """Clear it; False when none stood."""
         with self._database.write() as connection:
             return clear_alarm(connection, name=name, subject=subject, at=self._clock.now())
+
+    def acknowledge(self, name: str, subject: str, *, actor: str) -> bool:
+        """A person has looked at it: clear it, and record who did; False when none stood."""
+        table, now = tables.alarm, self._clock.now()
+        which = (table.c.name == name, table.c.subject == subject, table.c.cleared_at.is_(None))
+        with self._database.write() as connection:
+            alarm_id = connection.execute(select(table.c.id).where(*which)).scalar_one_or_none()
+            if alarm_id is None:
+                return False
+            clear_alarm(connection, name=name, subject=subject, at=now)
+            done = {"at": now, "kind": "alarm", "subject_id": alarm_id, "study_id": None, "name": "acknowledged"}
+            record(connection, **done, actor=actor, reason=name)
+            return True
 
     def standing(self) -> list[Alarm]:
         """All that stand, oldest first."""
