@@ -80,7 +80,7 @@ def test_a_role_killed_at_a_commit(make_daemon: Callable[..., Daemon], tmp_path:
                 files = list(paint_study(tmp_path / f"study{studies}", seed=1000 + studies, size_px=256))
                 for _ in range(3):
                     send_until_taken(daemon, files)
-                if when == "after":  # what is left for intake: the end of the association, the PACS's commitment
+                if when == "after":  # what is left for intake: the end of the association, or the commitment
                     orders.write_text(f"{role} {number} {side}")
                 studies += 1
                 daemon.wait_for(lambda: not orders.exists())  # the shot was fired
