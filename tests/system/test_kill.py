@@ -30,7 +30,6 @@ BOUNDARIES = {  # the commits that one study makes in each role, by their number
         ("while it receives", 2),
         ("while it receives", 3),
         ("after", 1),
-        ("after", 2),
     ),
     "upkeep": (("while it receives", 1),),
     "worker": (("while it receives", 1), ("while it receives", 2), ("while it receives", 3)),
