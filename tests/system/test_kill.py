@@ -24,16 +24,16 @@ port = {port}
 commitment = true
 commitment_silence_h = 0.001
 """
-BOUNDARIES = {  # the commits that one study makes in each role, by their number after the orders were given
+BOUNDARIES = {  # commits that one study makes in each role: when the orders are given, and how many commits later
     "intake": (
-        ("while it receives", 1),
-        ("while it receives", 2),
-        ("while it receives", 3),
+        ("before", 1),
+        ("before", 2),
+        ("before", 3),
         ("after", 1),
     ),
-    "upkeep": (("while it receives", 1),),
-    "worker": (("while it receives", 1), ("while it receives", 2), ("while it receives", 3)),
-    "sender": (("while it receives", 1), ("while it receives", 2), ("while it receives", 3), ("while it receives", 4)),
+    "upkeep": (("before", 1),),
+    "worker": (("before", 1), ("before", 2), ("before", 3)),
+    "sender": (("before", 1), ("before", 2), ("before", 3), ("before", 4)),
 }
 
 
@@ -85,6 +85,7 @@ def test_a_role_killed_at_a_commit(make_daemon: Callable[..., Daemon], tmp_path:
                 daemon.wait_for(lambda: not orders.exists())  # the shot was fired
                 daemon.wait_for(daemon.ended(2 * studies))
         look(daemon, pacs, studies)
+        assert [event["event"] for event in daemon.log()].count("role died") == studies, "every shot was fired"
         assert daemon.stop() == 0
 
 
