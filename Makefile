@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-TORCH := torch==2.13.0
+TORCH := torch==2.13.0 torchvision==0.28.0
 
-.PHONY: setup setup-dev peers demo test check sim clean
+.PHONY: setup setup-dev peers demo test test-slow check sim bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.run  ## the daemon, without torch
@@ -22,7 +22,7 @@ $(VENV)/.run: $(VENV)/bin/python requirements.lock pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	$(PIP) $(TORCH)
-	$(PIP) --require-hashes --requirement requirements-dev.lock
+	$(PIP) --no-deps --require-hashes --requirement requirements-dev.lock
 	touch $@
 
 peers: setup-dev  ## the real peers of the tests, from the system's packages
@@ -33,6 +33,9 @@ demo: setup  ## the whole path on painted eyes, against a built-in PACS
 
 test: setup-dev peers  ## everything; says at its end what was skipped and why
 	$(BIN)/python -m pytest
+
+test-slow: setup-dev peers  ## and what takes minutes: all sixteen networks, end to end
+	$(BIN)/python -m pytest --slow
 
 sim: setup-dev  ## the seeded simulation, long form
 	$(BIN)/python -m pytest tests/simulation --simulate 1000

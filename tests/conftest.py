@@ -22,8 +22,17 @@ DATA = Path(os.environ.get("OCULARD_DATA", Path(__file__).parents[1].parent / "s
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--simulate N`: how many seeds the simulation runs."""
+    """`--simulate N`: how many seeds the simulation runs. `--slow`: also what takes minutes."""
     parser.addoption("--simulate", type=int, default=30, help="seeds of the simulation")
+    parser.addoption("--slow", action="store_true", help="run the slow part, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow part out, and say so, unless it is asked for."""
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow part: `make test-slow` runs it"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -31,6 +31,13 @@ class Crop(StrEnum):
     CIRCLE = "circle"  # the bounding square of the illuminated field, padded with black
 
 
+class Combine(StrEnum):
+    """Which images are averaged into one finding."""
+
+    EYE = "eye"  # those of one eye: every eye has findings of its own
+    PERSON = "person"  # those of both eyes of a study: one finding each for the person
+
+
 class Strict(BaseModel):
     """Unknown keys are errors, values do not change."""
 
@@ -64,6 +71,23 @@ class InputSpec(Strict):
         return self
 
 
+class Limits(Strict):
+    """Only for a quality gate: from which value of the output on a photograph is limited, and ungradable.
+
+    Whether high or low is bad follows from the order of the two.
+    """
+
+    reason: Annotated[str, Field(pattern=SLUG, max_length=32)]  # the slug that report and log give
+    limited: float
+    ungradable: float
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.limited == self.ungradable:
+            raise ValueError(f"`{self.reason}`: `limited` and `ungradable` must differ: their order says what is bad")
+        return self
+
+
 class Output(Strict):
     """One output of the network and what it means."""
 
@@ -75,6 +99,8 @@ class Output(Strict):
     scale: float = 1.0
     offset: float = 0.0
     uncertainty: Annotated[float, Field(gt=0)] | None = None  # half width of the interval, in `unit`
+    uncertainty_both: Annotated[float, Field(gt=0)] | None = None  # the same where both eyes are averaged
+    limits: Limits | None = None  # of a quality gate
     valid: tuple[float, float] | None = None  # a value outside is reported as out of range, never clipped
     choices: tuple[str, ...] = ()  # classification: the classes, in the order of the network
 
@@ -107,6 +133,7 @@ class Manifest(Strict):
     manufacturer: Annotated[str, Field(min_length=1, max_length=64)]
     licence: Annotated[str, Field(min_length=1)]
     demonstration: bool
+    combine: Combine = Combine.EYE
     interval: Annotated[float, Field(gt=0, lt=1)] = 0.9  # what the uncertainties cover
     citation: str = ""
     weights: Weights

@@ -1,0 +1,62 @@
+"""`oculard-lab paint`: eyes of people who do not exist."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+
+from oculard_models.data.paint import paint as paint_eye
+from oculard_models.data.person import Person, sample_people
+from oculard_models.lab.console import followed
+
+PEOPLE_MAX = 1_000_000  # of one seed; with 1,000 seeds that stays below what trainings paint (train/systemic_demo.py)
+
+
+def paint(
+    folder: Annotated[Path, typer.Argument(help="Where the pictures go; made if it is missing.")],
+    count: Annotated[int, typer.Option(min=1, max=PEOPLE_MAX, help="How many invented people, two eyes each.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, max=999, help="The same seed paints the same people.")] = 1,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Height and width in pixels.")] = 1024,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM studies instead of PNG files.")] = False,
+    table: Annotated[Path | None, typer.Option("--csv", help="Write the planted attributes to this file.")] = None,
+) -> None:
+    """Paint the eyes of people who do not exist. Prints the path of every file."""
+    people = sample_people(count, seed)
+    seeds = [seed * PEOPLE_MAX + index for index in range(count)]
+    write = _write_studies if dicom else _write_pictures
+    for path in write(folder, followed(list(zip(seeds, people, strict=True)), "painting"), size):
+        typer.echo(path)
+    if table is not None:
+        _write_attributes(table, seeds, people)
+
+
+def _write_pictures(folder: Path, people: Iterable[tuple[int, Person]], size_px: int) -> Iterator[Path]:
+    """Write one PNG file an eye."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, person in people:
+        for eye in "RL":
+            path = folder / f"{seed}_{eye}.png"
+            Image.fromarray(paint_eye(person, eye, seed, size_px)).save(path)
+            yield path
+
+
+def _write_studies(folder: Path, people: Iterable[tuple[int, Person]], size_px: int) -> Iterator[Path]:
+    """Write one folder a person with a study of both eyes."""
+    from oculard_models.data.painted_study import topcon_like_study, write_study
+
+    for seed, person in people:
+        yield from write_study(folder / str(seed), topcon_like_study(person, seed=seed, size_px=size_px))
+
+
+def _write_attributes(path: Path, seeds: Sequence[int], people: Sequence[Person]) -> None:
+    """Write what is planted: one row a person."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["seed", *asdict(people[0])])
+        writer.writeheader()
+        writer.writerows({"seed": seed} | asdict(person) for seed, person in zip(seeds, people, strict=True))
