@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.pixels.utils import pixel_array
 
-from oculard.imaging.decode import Undecodable, codestream_size, read_rgb
+from oculard.imaging.decode import Undecodable, codestream_size, jpeg_rgb, read_rgb
 from oculard_models.data.paint import paint
 from oculard_models.data.painted_study import Visit, wrap_fundus
 from oculard_models.data.person import sample_people
@@ -145,3 +151,58 @@ def test_truncated_and_altered_pixels_are_refused_or_read(painted: Path, tmp_pat
             path.write_bytes(bytes(altered[: rng.integers(400, len(altered))]))
             with contextlib.suppress(Undecodable):
                 read_rgb(path, pixels_max=PIXELS_MAX)
+
+
+def as_jpeg(pixels: np.ndarray, subsampling: str, quality: int) -> bytes:
+    """Compress as Pillow does: with a JFIF marker, or an Adobe marker where `keep_rgb` is asked for."""
+    file = io.BytesIO()
+    keep_rgb = subsampling == "rgb"
+    Image.fromarray(pixels).save(
+        file, "JPEG", quality=quality, subsampling="4:4:4" if keep_rgb else subsampling, keep_rgb=keep_rgb
+    )
+    return file.getvalue()
+
+
+def wrapped(frame: bytes, pixels: np.ndarray, photometric: str = "YBR_FULL_422"):
+    """A JPEG stream in an instance that says what its colours are."""
+    ds = wrap_fundus(pixels, Visit(study_uid="1.2", series_uid="1.3"), eye="R", uid="1.4")
+    ds.PixelData, ds.PhotometricInterpretation = encapsulate([frame]), photometric
+    return ds
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(8, 70), st.integers(8, 70)),
+    subsampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
+    quality=st.integers(5, 100),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_short_way_through_a_jpeg_gives_what_pydicom_gives(
+    size: tuple[int, int], subsampling: str, quality: int, seed: int
+) -> None:
+    """Whatever the colours, the sampling and the quality: every value but for how a half is rounded."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    frame = as_jpeg(pixels, subsampling, quality)
+
+    ours = jpeg_rgb(frame)
+    assert ours is not None
+    slow = pixel_array(wrapped(frame, pixels), index=0, decoding_plugin="pillow")
+    assert np.abs(ours.astype(int) - slow.astype(int)).max() <= 1
+
+
+def test_an_unusual_jpeg_is_left_to_pydicom() -> None:
+    """Colours that were never transformed, grey, and identifiers that spell RGB do not take the short way."""
+    pixels = paint(sample_people(1, 1)[0], "R", 1, 64)
+    grey = io.BytesIO()
+    Image.fromarray(pixels).convert("L").save(grey, "JPEG")
+    spelled = as_jpeg(pixels, "rgb", 90)
+    assert jpeg_rgb(spelled) is None
+    assert jpeg_rgb(grey.getvalue()) is None
+
+    bare = as_jpeg(pixels, "4:4:4", 90)
+    bare = bare[:2] + bare[2 + 18 :]  # without JFIF the identifiers decide
+    assert jpeg_rgb(bare) is not None
+    at = bare.index(b"\xff\xc0")
+    head = bytearray(bare)
+    head[at + 10], head[at + 13], head[at + 16] = b"RGB"
+    assert jpeg_rgb(bytes(head)) is None

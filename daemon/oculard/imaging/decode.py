@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from PIL.Image import DecompressionBombError
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
@@ -102,9 +104,14 @@ def _decoded(path: Path, header: Dataset, size: tuple[int, int]) -> npt.NDArray[
         syntax = header.file_meta.TransferSyntaxUID
         ds = dcmread(path)
         if syntax.is_encapsulated:
-            said = codestream_size(get_frame(ds.PixelData, 0, number_of_frames=int(ds.get("NumberOfFrames") or 1)))
+            frame = get_frame(ds.PixelData, 0, number_of_frames=int(ds.get("NumberOfFrames") or 1))
+            said = codestream_size(frame)
             if said not in (None, size):
                 raise Undecodable("pixels-inconsistent", f"the codestream holds {said}, the header says {size}")
+            if syntax == uid.JPEGBaseline8Bit and ds.get("PhotometricInterpretation") in ("YBR_FULL_422", "YBR_FULL"):
+                rgb = jpeg_rgb(frame)
+                if rgb is not None:
+                    return rgb
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a decoder's doubts about padding are not ours
             return pixel_array(ds, index=0, decoding_plugin=DECODERS.get(syntax, ""))
@@ -112,6 +119,19 @@ def _decoded(path: Path, header: Dataset, size: tuple[int, int]) -> npt.NDArray[
         raise
     except DECODER_ERRORS as why:
         raise Undecodable("pixels-undecodable", f"the pixels cannot be decoded: {type(why).__name__}") from why
+
+
+def jpeg_rgb(frame: bytes) -> npt.NDArray[np.uint8] | None:
+    """An ordinary YCbCr JPEG as RGB by libjpeg's own conversion; None for anything unusual, which pydicom must judge.
+
+    The same values as pydicom's conversion, but for how a half is rounded (a test compares them), in a fifth of the
+    time. Ordinary is: three components that libjpeg takes for YCbCr (a JFIF marker, or the identifiers 1, 2, 3) and no
+    Adobe marker.
+    """
+    with Image.open(io.BytesIO(frame), formats=["JPEG"]) as picture:
+        identifiers = tuple(layer[0] for layer in getattr(picture, "layer", ()))
+        is_ycc = "adobe_transform" not in picture.info and ("jfif" in picture.info or identifiers == (1, 2, 3))
+        return np.asarray(picture) if picture.mode == "RGB" and is_ycc else None
 
 
 def codestream_size(frame: bytes) -> tuple[int, int] | None:
