@@ -59,11 +59,11 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty database of the newest revision; every test that asks for it runs on both kinds."""
+def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without any table; every test that asks for it runs on both kinds."""
     if request.param == "sqlite":
+        (tmp_path / "oculard.db").touch()
         database = Database(f"sqlite:///{tmp_path / 'oculard.db'}")
-        database.upgrade()
         yield database
         database.close()
         return
@@ -73,12 +73,18 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     with server.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     database = Database(url.set(database=name).render_as_string(hide_password=False))
-    database.upgrade()
     yield database
     database.close()
     with server.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
     server.dispose()
+
+
+@pytest.fixture
+def database(bare: Database) -> Database:
+    """An empty database of the newest revision; every test that asks for it runs on both kinds."""
+    bare.upgrade()
+    return bare
 
 
 @pytest.fixture

@@ -141,16 +141,19 @@ def run_intake(app: App, name: str) -> None:
 def run_worker(app: App, name: str) -> None:
     """One worker, until the clock is stopped."""
     from oculard.inference.estimators import Estimators, families, find
+    from oculard.inference.grading import QualityGate
     from oculard.inference.worker import Worker
 
     settings = app.settings.worker
     bundles, refusals = find(settings.bundles)
     for refusal in refusals:
         logger.error("bundle refused", bundle=refusal.folder.name, reason="bundle-refused", why=refusal.reason)
-    estimators = Estimators(bundles, providers=settings.providers, threads=settings.threads)
+    estimators = Estimators(bundles, providers=settings.providers, threads=settings.threads, runner=settings.runner)
     for why in estimators.choice.why:
         (logger.warning if "not used" in why else logger.info)("provider", why=why)
     estimators.load(family.estimator for family in families(bundles, settings.estimators).values())
+    gate = QualityGate(bundles, settings.quality_gate, threads=settings.threads)
+    gate.load()
     worker = Worker(
         owner=name,
         settings=settings,
@@ -158,6 +161,7 @@ def run_worker(app: App, name: str) -> None:
         vault=app.vault,
         alarms=app.alarms,
         estimators=estimators,
+        gate=gate,
         device=app.device,
         peers=[peer.name for peer in app.settings.peers],
         zone=ZoneInfo(app.settings.site.time_zone),

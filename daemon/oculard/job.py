@@ -137,6 +137,10 @@ ANSWER = Machine(
 )
 
 
+# Whose reports a report amends: one on both eyes and one on either of them speak of the same eye.
+AMENDS: Mapping[str, tuple[str, ...]] = {"R": ("R", "B"), "L": ("L", "B"), "B": ("B", "R", "L"), "U": ("U",)}
+
+
 def backoff_s(attempts: int, *, longest_s: float) -> float:
     """How long to wait after the given number of attempts: 2, 4, 8 ... seconds, at most the longest."""
     return float(min(longest_s, 2 ** min(attempts, 30)))
@@ -144,10 +148,10 @@ def backoff_s(attempts: int, *, longest_s: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One job as the plan wants it: an estimator family on one eye of one settled study."""
+    """One job as the plan wants it: an estimator family on one eye, or on both, of one settled study."""
 
     family: str
-    eye: str  # "R", "L", or "U": the eye is unknown, and the job's report will say so
+    eye: str  # "R", "L", "B" for both in one, or "U": the eye is unknown, and the job's report will say so
     estimator: str  # name@version of the bundle
     window: str  # "now" or "night"
     priority: int  # 0 is first
@@ -157,3 +161,5 @@ class Order:
     def __post_init__(self) -> None:
         if not self.instance_ids:
             raise ValueError(f"an order for `{self.family}` has no images")
+        if self.eye not in AMENDS:
+            raise ValueError(f"expected eye {', '.join(AMENDS)}, got `{self.eye}`")

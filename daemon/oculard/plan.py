@@ -6,9 +6,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from oculard.job import Order
 from oculard.settings import Rule, When
+from oculard_models.manifest import Combine
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,20 +37,31 @@ class Family:
     name: str
     estimator: str  # name@version
     input_kind: str
+    combine: Combine = Combine.EYE  # whether both eyes of a study are one job
+
+    @property
+    def eyes(self) -> tuple[str, ...]:
+        """What its jobs may be on."""
+        return ("R", "L", "U", "B") if self.combine is Combine.PERSON else ("R", "L", "U")
 
 
 def plan(candidates: Iterable[Candidate], rules: Sequence[Rule], families: Mapping[str, Family]) -> list[Order]:
     """The jobs of a settled study: one for each family and eye that has an image the family reads.
 
-    An image whose eye is unknown gives a job for eye "U": nothing is estimated, and its report says why.
+    A family that combines the eyes of a person has one job for both, "B", as soon as both are there. An image whose
+    eye is unknown gives a job for eye "U", never a part of another: nothing is estimated, and its report says why.
     """
-    matched: dict[tuple[str, str], list[tuple[Candidate, Rule]]] = defaultdict(list)
+    matched: dict[str, dict[str, list[tuple[Candidate, Rule]]]] = defaultdict(lambda: defaultdict(list))
     for candidate in candidates:
         for rule in rules:
             for name in rule.families if _matches(rule, candidate) else ():
                 if families[name].input_kind == candidate.kind:
-                    matched[name, candidate.eye].append((candidate, rule))
-    return [_order(families[name], eye, pairs) for (name, eye), pairs in sorted(matched.items())]
+                    matched[name][candidate.eye].append((candidate, rule))
+    return [
+        _order(families[name], eye, pairs)
+        for name, eyes in sorted(matched.items())
+        for eye, pairs in sorted(_combined(families[name], eyes).items())
+    ]
 
 
 def explain(candidate: Candidate, rules: Sequence[Rule], families: Mapping[str, Family]) -> str:
@@ -72,6 +87,13 @@ def _matches(rule: Rule, candidate: Candidate) -> bool:
         and rule.modality in (None, candidate.modality)
         and rule.sop_class_uid in (None, candidate.sop_class_uid)
     )
+
+
+def _combined(family: Family, eyes: Mapping[str, list[T]]) -> dict[str, list[T]]:
+    """Right and left in one where the family combines them and both are there; else as they are."""
+    if family.combine is not Combine.PERSON or not {"R", "L"} <= eyes.keys():
+        return dict(eyes)
+    return {"B": eyes["R"] + eyes["L"]} | {eye: pairs for eye, pairs in eyes.items() if eye not in ("R", "L")}
 
 
 def _order(family: Family, eye: str, pairs: list[tuple[Candidate, Rule]]) -> Order:

@@ -194,8 +194,14 @@ class Worker(Section):
     attempts_max: int = Field(3, ge=1, le=20, description="After so many the job fails, and a report says so.")
     images_pixels_max: int = Field(200_000_000, ge=1, description="A larger image is not decoded.")
     bundles: list[Path] = Field([], description="Folders of further bundles, beside those that come with oculard.")
+    runner: Literal["onnx", "torch"] = Field(
+        "onnx", description="What runs the networks: onnx | torch; torch needs the extra `lab`."
+    )
     estimators: dict[Slug, str] = Field(
         {"systemic": "systemic-demo"}, description="The bundle that serves each family."
+    )
+    quality_gate: str = Field(
+        "fundus-quality", description="The bundle that grades every image first; without it nothing is estimated."
     )
 
 

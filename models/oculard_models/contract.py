@@ -25,6 +25,10 @@ class EstimateFailed(Exception):
     """A loaded estimator could not run on a batch: out of memory, a driver, a network that breaks its own shape."""
 
 
+class OutOfMemory(EstimateFailed):
+    """The batch did not fit into the memory of the device; a smaller one may."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One named value of one eye, or the reason why there is none.

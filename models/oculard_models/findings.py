@@ -1,4 +1,4 @@
-"""From raw outputs of a network to findings of one eye."""
+"""From raw outputs of a network to findings of one eye, or of both eyes of one person."""
 
 from __future__ import annotations
 
@@ -8,20 +8,28 @@ from math import exp, isfinite
 from oculard_models.contract import Finding, Qualifier
 from oculard_models.manifest import Manifest, Output, OutputKind
 
+Raw = tuple[str, Mapping[str, float]]  # SOP Instance UID of an image, its raw output by output name
 DECIMALS = 2  # of every reported value: finer than any interval that a manifest states
 
 
-def to_findings(manifest: Manifest, raws: Sequence[tuple[str, Mapping[str, float]]]) -> tuple[Finding, ...]:
+def to_findings(manifest: Manifest, raws: Sequence[Raw]) -> tuple[Finding, ...]:
     """Combine the gradable images of ONE eye: (SOP Instance UID, raw output by output name) each, at least one.
 
     Values and probabilities are averaged over the images. A value outside the manifest's `valid` is out of range and
     an output that is not finite for any image has failed: both are said and neither is ever clipped or left out.
     Raises ValueError without images: `not_made` says why nothing was estimated.
     """
-    if not raws:
-        raise ValueError(f"no images for `{manifest.name}`: use not_made")
-    sources = tuple(uid for uid, _ in raws)
-    return tuple(_finding(output, [raw[output.name] for _, raw in raws], sources) for output in manifest.output)
+    return tuple(_finding(output, output.uncertainty, _eyes(manifest, raws)) for output in manifest.output)
+
+
+def of_both_eyes(manifest: Manifest, right: Sequence[Raw], left: Sequence[Raw]) -> tuple[Finding, ...]:
+    """Combine the gradable images of both eyes of ONE person, at least one of each: each eye counts as one half.
+
+    First the images of an eye are averaged, then the two eyes, so that an eye that was photographed more often counts
+    no more. An output that states no uncertainty for both eyes keeps that of one eye, which is wider.
+    """
+    eyes = _eyes(manifest, right, left)
+    return tuple(_finding(output, output.uncertainty_both or output.uncertainty, eyes) for output in manifest.output)
 
 
 def not_made(manifest: Manifest, qualifier: Qualifier, sources: Sequence[str]) -> tuple[Finding, ...]:
@@ -29,13 +37,22 @@ def not_made(manifest: Manifest, qualifier: Qualifier, sources: Sequence[str]) -
     return tuple(_without_value(output, qualifier, tuple(sources)) for output in manifest.output)
 
 
-def _finding(output: Output, raws: Sequence[float], sources: tuple[str, ...]) -> Finding:
-    """Make one finding out of one output's raw values, one an image."""
-    if not all(isfinite(raw) for raw in raws):
+def _eyes(manifest: Manifest, *eyes: Sequence[Raw]) -> tuple[Sequence[Raw], ...]:
+    """Refuse an eye without images."""
+    if not all(eyes):
+        raise ValueError(f"no images for `{manifest.name}`: use not_made")
+    return eyes
+
+
+def _finding(output: Output, uncertainty: float | None, eyes: Sequence[Sequence[Raw]]) -> Finding:
+    """Make one finding out of one output's raw values, one an image, eye by eye."""
+    sources = tuple(uid for eye in eyes for uid, _ in eye)
+    raws = [[raw[output.name] for _, raw in eye] for eye in eyes]
+    if not all(isfinite(raw) for eye in raws for raw in eye):
         return _without_value(output, Qualifier.FAILURE, sources)
     if output.kind is OutputKind.BINARY:
-        return _choice(output, raws, sources)
-    value = sum(raws) / len(raws) * output.scale + output.offset
+        return _choice(output, uncertainty, raws, sources)
+    value = _mean([_mean(eye) for eye in raws]) * output.scale + output.offset
     if not isfinite(value):
         return _without_value(output, Qualifier.FAILURE, sources)
     if output.valid is not None and not output.valid[0] <= value <= output.valid[1]:
@@ -44,23 +61,29 @@ def _finding(output: Output, raws: Sequence[float], sources: tuple[str, ...]) ->
         name=output.name,
         unit=output.unit,
         value=round(value, DECIMALS),
-        uncertainty=output.uncertainty,
+        uncertainty=uncertainty,
         sources=sources,
     )
 
 
-def _choice(output: Output, raws: Sequence[float], sources: tuple[str, ...]) -> Finding:
+def _choice(
+    output: Output, uncertainty: float | None, raws: Sequence[Sequence[float]], sources: tuple[str, ...]
+) -> Finding:
     """Name the more probable of two classes with its probability in percent."""
-    second = sum(_probability(raw) for raw in raws) / len(raws)
+    second = _mean([_mean([_probability(raw) for raw in eye]) for eye in raws])
     choice, probability = (output.choices[1], second) if second >= 0.5 else (output.choices[0], 1.0 - second)
     return Finding(
         name=output.name,
         unit=output.unit,
         value=round(100.0 * probability, DECIMALS),
         choice=choice,
-        uncertainty=output.uncertainty,
+        uncertainty=uncertainty,
         sources=sources,
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _without_value(output: Output, qualifier: Qualifier, sources: tuple[str, ...]) -> Finding:

@@ -1,28 +1,36 @@
-"""The first gate: is this photograph good enough to estimate anything from it? Plain measures, no network.
+"""The first gate: is this photograph good enough to estimate anything from it, and what does it show?
 
-Measured on every photograph of ../shared/data/fundus (HRF, IDRiD, CSDI, skimage: 38 real ones) with
-`oculard-lab quality ../shared/data/fundus`, which prints the table that the thresholds below were read from. Among
-the 23 of CSDI the grade follows the haze score of the data set (0 clear to 10): good 2.0 to 4.5 (7 photographs, all
-but one at most 2.5), limited 3.0 to 7.5 (10), ungradable 7.5 to 9.0 (6). Haze takes contrast as defocus does: both
-are called `blurred` here. A test keeps this so.
+A gate is a bundle of the family `quality` (the shipped one: `fundus-quality`). Its network measures, its manifest
+says from which value on a photograph is limited, and ungradable: the rule is data, and travels with the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from math import exp, isfinite
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageFilter
+from oculard_models.contract import EstimateFailed, Estimator, ImageInput
+from oculard_models.manifest import BundleRefused, Limits, Manifest, Output, OutputKind
+from oculard_models.preprocess import Pixels, find_field
 
-from oculard_models.preprocess import Field, Pixels, find_field
+if TYPE_CHECKING:
+    from oculard_models.registry import Bundle
+    from oculard_models.runners.onnx import Choice
 
-WORKING_PX = 512  # the field's diameter while it is measured: no measure depends on the photograph's size
-INNER = 0.88  # of the radius; the rim is left out, where cameras glare and blur
-CUT_MARGIN = 0.12  # of the radius, left out beside a cut top or bottom: the cut is no detail of the retina
-FINE_PX, COARSE_PX = 1.5, 8.0  # detail is what lies between these two blurs: vessels, disc margin, choroid
+GATE_FAMILY = "quality"
+SHIPPED_GATE = "fundus-quality"
+
+NO_FIELD = "no-field"  # there is no circle of light: nothing that crops to it can work
+NOT_FUNDUS = "not-fundus"  # whatever else a network says of such a picture means nothing
+NO_DISC = "no-disc"  # nothing is suggested without one: the disc tells the eyes apart
+REASONS = (NO_FIELD, NOT_FUNDUS, "too-dark", "too-bright", "blurred", "hazy", NO_DISC, "field-cut")
+
+EYE, CENTRED = "eye", "centred"  # two outputs that are told and never graded
+CHOICES = {EYE: ("L", "R"), CENTRED: ("macula", "disc")}
+SURE = 90.0  # %: below this nothing is suggested
 
 
 class Grade(StrEnum):
@@ -35,90 +43,115 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """A photograph's grade, the reasons against a better one (stable slugs), and what was measured."""
+    """A photograph's grade, the reasons against a better one (stable slugs), what was measured, and what it shows.
+
+    `suggested_eye` ("R" or "L", with its probability) and `centred` are suggestions and never facts: both are None
+    where the gate is not sure.
+    """
 
     grade: Grade
-    reasons: tuple[str, ...]
-    measures: Mapping[str, float]
+    reasons: tuple[str, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict)
+    suggested_eye: str | None = None
+    suggested_eye_probability: float | None = None
+    centred: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A measure with the two values from which on a photograph is limited, and ungradable."""
+class Gate:
+    """A loaded bundle of the family `quality` with its manifest's rule. Raises BundleRefused for what is no gate."""
 
-    reason: str
-    measure: str
-    limited: float
-    ungradable: float
+    def __init__(self, estimator: Estimator, manifest: Manifest) -> None:
+        _check(manifest)
+        self._estimator = estimator
+        self._outputs = manifest.output
 
-    def grade(self, value: float) -> Grade:
-        """Grade one value; whether high or low is bad follows from the order of the two limits."""
-        sign = 1.0 if self.ungradable > self.limited else -1.0
-        if sign * value > sign * self.ungradable:
-            return Grade.UNGRADABLE
-        return Grade.LIMITED if sign * value > sign * self.limited else Grade.GOOD
+    def assess(self, pixels: Pixels) -> Quality:
+        """Grade one photograph, rows x columns x 3, uint8, RGB. Raises EstimateFailed."""
+        image = ImageInput(sop_instance_uid="2.25.0", eye="R", pixels=pixels)  # a gate mirrors nothing: see _check
+        (raw,) = self._estimator.estimate(self._estimator.prepare(image)[None])
+        return judged(self._outputs, raw, shows_field=find_field(pixels) is not None)
 
 
-LIMITS = (
-    # Mean luminance, 0..255. The 38 photographs lie between 49 and 149; darkened to a quarter they lie at 12 to 37,
-    # to an eighth at 9 to 15, where 8 bits leave too few steps for a vessel.
-    Limit("too-dark", "luminance", 40.0, 15.0),
-    # Share of the field whose green (where the vessels are) is at its end. The photographs have at most 0.001; made
-    # 2.5 times brighter they lie between 0.08 and 0.33. A white disc has 1.
-    Limit("too-bright", "overexposed", 0.10, 0.50),
-    # Contrast of detail. HRF, IDRiD and skimage lie between 0.041 and 0.068, CSDI from 0.059 (haze 2) down to 0.006
-    # (haze 9), with a gap above 0.0135 where the disc becomes hard to see. Blurred with a Gaussian of 1/100 of the
-    # picture's longer side, sharp photographs lie at 0.012 to 0.024, with 1/50 at 0.008 to 0.012.
-    Limit("blurred", "sharpness", 0.035, 0.016),
-    # Share of the circle inside the frame. HRF, whose top and bottom the camera cuts, has 0.83; all others more.
-    Limit("field-cut", "visible", 0.75, 0.50),
-)
-NO_FIELD = Quality(grade=Grade.UNGRADABLE, reasons=("no-field",), measures={})
-REASONS = ("no-field", *(limit.reason for limit in LIMITS))
+def load_gate(bundle: Bundle, choice: Choice, threads: int) -> Gate:
+    """Load a gate's weights with onnxruntime and run its self-test. Raises BundleRefused."""
+    from oculard_models.runners.onnx import OnnxEstimator
+
+    estimator = OnnxEstimator(bundle, choice, threads)
+    estimator.self_test()
+    return Gate(estimator, bundle.manifest)
 
 
-def assess(pixels: Pixels) -> Quality:
-    """Grade one photograph, rows x columns x 3, uint8, RGB."""
-    field = find_field(pixels)
-    if field is None:
-        return NO_FIELD
-    measures = _measures(pixels, field)
-    grades = {limit.reason: limit.grade(measures[limit.measure]) for limit in LIMITS}
-    reasons = tuple(reason for reason, grade in grades.items() if grade is not Grade.GOOD)
+def judged(outputs: Sequence[Output], raw: Mapping[str, float], *, shows_field: bool) -> Quality:
+    """Apply a manifest's rule to a network's raw outputs. Raises EstimateFailed where one is not a number."""
+    measures = {output.name: _measure(output, raw[output.name]) for output in outputs}
+    grades = {o.limits.reason: grade(measures[o.name], o.limits) for o in outputs if o.limits is not None}
+    if not shows_field:
+        grades = {NO_FIELD: Grade.UNGRADABLE, **_only(grades, NOT_FUNDUS)}
+    elif grades.get(NOT_FUNDUS) is Grade.UNGRADABLE:
+        grades = _only(grades, NOT_FUNDUS)
     worst = max(grades.values(), key=list(Grade).index)
-    return Quality(grade=worst, reasons=reasons, measures=measures)
+    reasons = tuple(reason for reason, found in grades.items() if found is not Grade.GOOD)
+    if worst is Grade.UNGRADABLE or NO_DISC in reasons:
+        return Quality(grade=worst, reasons=reasons, measures=measures)
+    return _with_suggestions(worst, reasons, measures)
 
 
-def _measures(pixels: Pixels, field: Field) -> dict[str, float]:
-    """Measure the inner field on a copy of fixed size."""
-    rgb, inner = _working_copy(pixels, field)
-    green = rgb[..., 1]
-    luminance = rgb @ np.array((0.299, 0.587, 0.114), dtype=np.float32)
-    fine, coarse = _blurred(green, FINE_PX), _blurred(green, COARSE_PX)
-    detail = ((fine - coarse) / (coarse + 10.0))[inner]
-    return {
-        "luminance": round(float(luminance[inner].mean()), 1),
-        "overexposed": round(float((green[inner] >= 250).mean()), 4),
-        "sharpness": round(float(detail.std()), 4),
-        "visible": round(field.visible_fraction, 3),
-    }
+def grade(value: float, limits: Limits) -> Grade:
+    """Grade one measure; whether high or low is bad follows from the order of the two limits."""
+    sign = 1.0 if limits.ungradable > limits.limited else -1.0
+    if sign * value > sign * limits.ungradable:
+        return Grade.UNGRADABLE
+    return Grade.LIMITED if sign * value > sign * limits.limited else Grade.GOOD
 
 
-def _working_copy(pixels: Pixels, field: Field) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Return the field's square at the working size, and which of its pixels to measure."""
-    (x, y), radius = field.centre, field.radius
-    square = Image.fromarray(pixels).crop((round(x - radius), round(y - radius), round(x + radius), round(y + radius)))
-    copy = square.resize((WORKING_PX, WORKING_PX), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    place = (np.arange(WORKING_PX) + 0.5) / (WORKING_PX / 2) - 1.0  # -1 to 1 across the field
-    inner = np.hypot(place[None, :], place[:, None]) < INNER
-    upper, lower = ((edge - y) / radius for edge in (field.top, field.bottom))
-    inner &= ((place > upper + CUT_MARGIN) & (place < lower - CUT_MARGIN))[:, None]
-    before, after = ((edge - x) / radius for edge in (field.left, field.right))
-    inner &= ((place > before + CUT_MARGIN) & (place < after - CUT_MARGIN))[None, :]
-    return np.asarray(copy, dtype=np.float32), inner
+def _with_suggestions(grade: Grade, reasons: tuple[str, ...], measures: Mapping[str, float]) -> Quality:
+    """Add what a usable photograph shows, as far as the gate is sure of it."""
+    centred, _ = _choice(CENTRED, measures)
+    eye, probability = (None, None) if centred == "disc" else _choice(EYE, measures)
+    return Quality(
+        grade=grade,
+        reasons=reasons,
+        measures=measures,
+        suggested_eye=eye,
+        suggested_eye_probability=probability,
+        centred=centred,
+    )
 
 
-def _blurred(plane: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.float32]:
-    """Blur one channel of whole numbers 0..255."""
-    blurred = Image.fromarray(plane.astype(np.uint8)).filter(ImageFilter.GaussianBlur(sigma_px))
-    return np.asarray(blurred, dtype=np.float32)
+def _choice(name: str, measures: Mapping[str, float]) -> tuple[str | None, float | None]:
+    """Return the more probable choice of an output with its probability (0..1), or None twice below SURE."""
+    second = measures.get(name)
+    if second is None:
+        return None, None
+    choice, percent = (CHOICES[name][1], second) if second >= 50.0 else (CHOICES[name][0], 100.0 - second)
+    return (choice, round(percent / 100.0, 4)) if percent >= SURE else (None, None)
+
+
+def _measure(output: Output, raw: float) -> float:
+    """Turn a raw output into its unit; a logit into the probability of the second choice in percent."""
+    if not isfinite(raw):
+        raise EstimateFailed(f"the quality gate's output `{output.name}` is not finite: {raw}")
+    if output.kind is OutputKind.VALUE:
+        return round(raw * output.scale + output.offset, 4)
+    small = exp(-abs(raw))
+    return round(100.0 * (1.0 if raw >= 0.0 else small) / (1.0 + small), 2)
+
+
+def _only(grades: Mapping[str, Grade], reason: str) -> dict[str, Grade]:
+    """Keep one reason's grade, where there is one."""
+    return {reason: grades[reason]} if reason in grades else {}
+
+
+def _check(manifest: Manifest) -> None:
+    """Refuse a bundle that cannot be a gate, saying why."""
+    name = f"bundle `{manifest.name}`"
+    if manifest.family != GATE_FAMILY:
+        raise BundleRefused(f"{name} is of the family `{manifest.family}`, a gate is of `{GATE_FAMILY}`")
+    if manifest.input.mirror_left:
+        raise BundleRefused(f"{name} mirrors left eyes; hint: a gate sees eyes before anyone knows which they are")
+    if not any(output.limits for output in manifest.output):
+        raise BundleRefused(f"{name} has no output with `limits`; hint: without them nothing is ever graded")
+    for output in manifest.output:
+        wanted = CHOICES.get(output.name, output.choices)
+        if output.choices != wanted:
+            raise BundleRefused(f"{name}: `{output.name}` has the choices {output.choices}, a gate's are {wanted}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from datetime import UTC
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,81 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from pydicom.dataset import FileDataset
+from worker_bench import PERSON, Bench, photograph, shipped
 
-from fakes import FakeClock
-from oculard.inference.estimators import EstimatorRefused, Estimators, families, find
-from oculard.inference.worker import Worker
-from oculard.intake.role import folder_import
+from oculard.inference.estimators import EstimatorRefused, Estimators, name_of
 from oculard.job import JobEvent
-from oculard.report.read import ReadReport, read_report
-from oculard.report.request import Device
-from oculard.settings import Settings, Store
-from oculard.settings import Worker as WorkerSettings
-from oculard.store.database import Database
-from oculard.upkeep.settling import Settling
 from oculard_models.contract import EstimateFailed
 from oculard_models.data.paint import paint
-from oculard_models.data.painted_study import Visit, painted_uid, wrap_fundus
-from oculard_models.data.person import Person, sample_people
+from oculard_models.data.painted_study import painted_uid
 from oculard_models.registry import BUNDLES, Bundle
-from shelf import Shelf
-
-Pixels = npt.NDArray[np.uint8]
-PERSON: Person = sample_people(1, 11)[0]
-
-
-class Bench:
-    """A store, a device's words and a worker."""
-
-    def __init__(self, folder: Path, bundles: Sequence[Bundle] | None = None) -> None:
-        self.folder, self.clock = folder, FakeClock()
-        database = Database(f"sqlite:///{folder / 'oculard.db'}")
-        database.upgrade()
-        self.shelf = Shelf(database, self.clock, folder / "vault")
-        self.settings = Settings(store=Store(folder=folder / "vault", disk_free_min_gib=0))
-        found = find([])[0] if bundles is None else list(bundles)
-        self.settling = Settling(
-            self.settings, self.shelf.studies, families(find([])[0], {"systemic": "systemic-demo"}), self.clock
-        )
-        self.estimators = Estimators(found, providers=["cpu"], threads=1)
-        self.worker = Worker(
-            owner="worker",
-            settings=WorkerSettings(attempts_max=2),
-            jobs=self.shelf.jobs,
-            vault=self.shelf.vault,
-            alarms=self.shelf.alarms,
-            estimators=self.estimators,
-            device=Device(manufacturer="oculard", software_version="0", serial_number="1", device_uid="2.25.1"),
-            peers=["pacs"],
-            zone=UTC,
-            clock=self.clock,
-        )
-
-    def receive(self, *images: FileDataset) -> None:
-        """Take images into custody as an import does."""
-        for ds in images:
-            path = self.folder / "in" / f"{ds.SOPInstanceUID}.dcm"
-            path.parent.mkdir(exist_ok=True)
-            ds.save_as(path, enforce_file_format=True)
-        for one in folder_import(self.settings, self.shelf.instances, self.shelf.vault).run(self.folder / "in"):
-            assert one.outcome in ("received", "duplicate"), one
-        shutil.rmtree(self.folder / "in")
-
-    def work(self) -> list[ReadReport]:
-        """Settle, work until nothing waits, and read every report that was made, oldest first."""
-        self.clock.sleep(60)
-        while self.settling.step():
-            pass
-        for _ in range(20):
-            if not self.worker.step():
-                break
-        return self.reports()
-
-    def reports(self) -> list[ReadReport]:
-        """Every report, oldest first."""
-        with self.shelf.database.read() as connection:
-            rows = connection.exec_driver_sql("SELECT path FROM report ORDER BY id").all()
-        return [read_report(self.shelf.vault.path(path).read_bytes()) for (path,) in rows]
 
 
 @pytest.fixture
@@ -95,15 +28,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
     yield made
     made.shelf.database.close()
-
-
-def photograph(
-    name: str, eye: str = "R", pixels: Pixels | None = None, study: str = "s", **changes: Any
-) -> FileDataset:
-    """A painted photograph, or given pixels, as a device sends it."""
-    visit = Visit(study_uid=painted_uid(study), series_uid=painted_uid(study, "series"), **changes)
-    shown = paint(PERSON, eye or "R", 5, 320) if pixels is None else pixels
-    return wrap_fundus(shown, visit, eye=eye, uid=painted_uid(name), number=1)
 
 
 def test_a_photograph_becomes_a_report(bench: Bench) -> None:
@@ -206,7 +130,7 @@ def test_a_broken_bundle_fails_its_jobs_and_says_so(tmp_path: Path) -> None:
     with (altered / "model.onnx").open("r+b") as file:
         file.seek(1000)
         file.write(b"\0\1\2\3")
-    (whole,) = find([])[0]
+    whole = shipped("systemic-demo")
     bench = Bench(tmp_path, [Bundle(folder=altered, manifest=whole.manifest, card=whole.card)])
     bench.receive(photograph("a"))
     (report,) = bench.work()
@@ -214,6 +138,23 @@ def test_a_broken_bundle_fails_its_jobs_and_says_so(tmp_path: Path) -> None:
     assert report.outcome == "failed"
     assert "estimator cannot be used" in report.remark
     assert bench.shelf.trace.jobs(state="failed", limit=1)[0]["reason"] == "bundle-refused"
+
+
+def test_both_runners_report_the_same(bench: Bench) -> None:
+    """`[worker] runner = "torch"` gives the values of onnxruntime, to the decimals of the report."""
+    pytest.importorskip("torch", reason="the torch runner needs the extra `lab`")
+    bench.receive(photograph("a"))
+    (told,) = bench.work()
+    torch = Estimators([shipped("systemic-demo")], providers=["cpu"], threads=1, runner="torch")
+    served = torch.get(name_of(shipped("systemic-demo").manifest))
+    assert type(served.estimator).__name__ == "TorchEstimator"
+    bench.worker = replace(bench.worker, estimators=torch)
+    bench.receive(photograph("b", study="other"))
+    _, again = bench.work()
+
+    for one, other in zip(told.findings, again.findings, strict=True):
+        assert (one.concept, one.choice) == (other.concept, other.choice)
+        assert one.value == pytest.approx(other.value, abs=0.1001)
 
 
 def test_a_missing_bundle_fails_without_a_report_and_alarms(tmp_path: Path) -> None:
@@ -245,7 +186,7 @@ def test_an_estimator_that_fails_on_one_image_spares_the_batch(bench: Bench, mon
     """The batch is taken apart: the culprit's job fails, the others get their values."""
     from oculard_models.contract import ImageInput
 
-    served = bench.estimators.get("systemic-demo@1.0.0")
+    served = bench.estimators.get(name_of(shipped("systemic-demo").manifest))
     others = {"x": paint(PERSON, "R", 6, 320), "y": paint(PERSON, "R", 7, 320)}
     bench.receive(
         *(photograph(name, pixels=pixels, study=name) for name, pixels in others.items()), photograph("culprit")
@@ -416,7 +357,7 @@ def test_a_clock_that_is_set_back_spoils_no_report(bench: Bench, monkeypatch: py
 
 def test_a_bundle_that_no_report_can_carry_is_refused(tmp_path: Path) -> None:
     """An unknown concept or family is found when the bundle is loaded, not when a patient waits."""
-    (whole,) = find([])[0]
+    whole = shipped("systemic-demo")
     wrong = whole.manifest.output[0].model_copy(update={"concept": "EST-LUCK"})
     manifest = whole.manifest.model_copy(update={"output": (wrong, *whole.manifest.output[1:])})
     estimators = Estimators(
@@ -424,7 +365,7 @@ def test_a_bundle_that_no_report_can_carry_is_refused(tmp_path: Path) -> None:
     )
 
     with pytest.raises(EstimatorRefused, match="EST-LUCK"):
-        estimators.get("systemic-demo@1.0.0")
+        estimators.get(name_of(shipped("systemic-demo").manifest))
 
 
 def test_what_no_report_can_carry_hurts_its_own_job_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from math import inf, nan
 import pytest
 
 from oculard_models.contract import Finding, Qualifier
-from oculard_models.findings import not_made, to_findings
+from oculard_models.findings import not_made, of_both_eyes, to_findings
 from oculard_models.manifest import Golden, InputSpec, Manifest, Output, OutputKind, Weights
 
 AGE = Output(
@@ -95,6 +95,50 @@ def test_nothing_to_combine_is_a_bug():
     """Without a gradable image there is nothing to average: the caller must say why instead."""
     with pytest.raises(ValueError, match="use not_made"):
         to_findings(MANIFEST, [])
+
+
+BOTH = MANIFEST.model_copy(update={"output": (AGE.model_copy(update={"uncertainty_both": 3.5}), SEX)})
+
+
+def of_both(right: list[float], left: list[float], manifest: Manifest = BOTH) -> tuple[Finding, ...]:
+    """Return age and sex of a person from the raw outputs of the images of either eye, the same for both outputs."""
+    eyes = [
+        [(f"1.{eye}.{k}", {"age": raw, "sex": raw}) for k, raw in enumerate(raws)]
+        for eye, raws in enumerate((right, left))
+    ]
+    return of_both_eyes(manifest, *eyes)
+
+
+def test_either_eye_counts_as_one_half():
+    """Three images of one eye and one of the other: the mean of the eyes, not of the images, and its interval."""
+    age, _ = of_both([0.0, 0.3, 0.6], [1.3])
+
+    assert (age.value, age.uncertainty) == (58.0, 3.5)
+    assert age.sources == ("1.0.0", "1.0.1", "1.0.2", "1.1.0")
+
+
+def test_probabilities_of_both_eyes_are_averaged_eye_by_eye():
+    """A sure left eye photographed once weighs as much as an unsure right one photographed twice."""
+    _, sex = of_both([0.0, 0.0], [50.0])
+
+    assert (sex.choice, sex.value) == ("M", 75.0)
+
+
+def test_without_an_interval_for_both_eyes_that_of_one_stands():
+    """It is wider, so nothing is promised that was not measured."""
+    assert of_both([0.0], [0.0], MANIFEST)[0].uncertainty == 5.0
+
+
+def test_one_eye_that_is_no_number_fails_the_person():
+    """The average of a value and of none is none."""
+    assert of_both([1.0], [nan])[0].qualifier is Qualifier.FAILURE
+
+
+@pytest.mark.parametrize(("right", "left"), [([], [1.0]), ([1.0], [])])
+def test_both_eyes_need_both_eyes(right: list[float], left: list[float]):
+    """With one eye only, the findings are of one eye: the caller must say so."""
+    with pytest.raises(ValueError, match="no images"):
+        of_both(right, left)
 
 
 @pytest.mark.parametrize("qualifier", list(Qualifier))

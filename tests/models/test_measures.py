@@ -56,3 +56,76 @@ def test_interval_contains_its_measure_and_is_repeatable():
 
     assert first == measures.with_interval(measures.r2, truth, estimate, seed=1)
     assert first["low"] < first["value"] < first["high"]
+
+
+def test_two_photographs_of_a_person_are_no_two_persons():
+    """Doubling everybody's rows changes no interval when persons are drawn, and narrows it when rows are."""
+    rng = np.random.default_rng(2)
+    truth = rng.normal(size=80)
+    estimate = truth + rng.normal(size=80)
+    persons = np.array([f"p{k:02d}" for k in range(80)])
+    twice = np.tile(truth, 2), np.tile(estimate, 2)
+    once = measures.with_interval(measures.mae, truth, estimate, seed=1)
+    by_person = measures.with_interval(measures.mae, *twice, seed=1, persons=np.tile(persons, 2))
+    by_row = measures.with_interval(measures.mae, *twice, seed=1)
+
+    assert by_person == once
+    assert by_row["high"] - by_row["low"] < 0.85 * (once["high"] - once["low"])
+
+
+def test_area_under_the_curve_is_the_area_under_its_curve():
+    """The drawn curve and the number agree, ties included."""
+    rng = np.random.default_rng(4)
+    truth = (rng.random(300) < 0.4).astype(float)
+    score = np.round(truth + rng.normal(size=300), 1)
+    wrongly, rightly = measures.roc(truth, score)
+
+    assert (wrongly[0], rightly[0], wrongly[-1], rightly[-1]) == (0.0, 0.0, 1.0, 1.0)
+    assert np.trapezoid(rightly, wrongly) == pytest.approx(measures.auc(truth, score))
+
+
+def test_bold_probabilities_have_a_slope_below_one():
+    """Probabilities whose logits are twice what they should be need half of it."""
+    rng = np.random.default_rng(5)
+    logit = rng.normal(0.5, 1.5, 20_000)
+    truth = (rng.random(20_000) < 1 / (1 + np.exp(-logit))).astype(float)
+    slope, intercept = measures.logistic_line(truth, 1 / (1 + np.exp(-2 * logit)))
+
+    assert slope == pytest.approx(0.5, abs=0.03)
+    assert intercept == pytest.approx(0.0, abs=0.05)
+
+
+def test_who_is_called_what_depends_on_the_threshold():
+    """A case at the threshold is called one."""
+    truth, probability = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.9, 0.5, 0.5, 0.1])
+
+    assert measures.sensitivity(truth, probability, 0.5) == 1.0
+    assert measures.specificity(truth, probability, 0.5) == 0.5
+    assert measures.accuracy(truth, probability, 0.6) == 0.75
+    assert measures.brier(truth, probability) == pytest.approx((0.01 + 0.25 + 0.25 + 0.01) / 4)
+
+
+def test_share_within_a_limit_counts_the_limit():
+    """An error of exactly five is within five."""
+    assert measures.within(np.zeros(4), np.array([1.0, 5.0, -5.0, 6.0]), 5.0) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("measure", "truth", "estimate", "why"),
+    [
+        (measures.auc, [1.0, 1.0], [0.2, 0.7], "one class"),
+        (measures.roc, [0.0, 0.0], [0.2, 0.7], "one class"),
+        (measures.logistic_line, [0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.8, 0.9], "without any error"),
+        (measures.r2, [5.0, 5.0], [4.0, 6.0], "true value is the same"),
+        (measures.pearson, [4.0, 6.0], [5.0, 5.0], "estimate is the same"),
+        (measures.calibration_slope, [4.0, 6.0], [5.0, 5.0], "estimate is the same"),
+        (measures.limits_of_agreement, [4.0], [5.0], "fewer than two"),
+        (measures.mae, [], [], "no case"),
+        (measures.accuracy, [], [], "no case"),
+        (measures.bias, [], [], "no case"),
+    ],
+)
+def test_what_is_not_defined_says_why(measure, truth, estimate, why: str):
+    """No measure gives NaN: it says in plain words why there is no number."""
+    with pytest.raises(measures.CannotMeasure, match=why):
+        measure(np.array(truth), np.array(estimate))

@@ -23,7 +23,7 @@ def test_shipped_bundles_are_found_without_asking():
     """The shipped folder is always searched, and everything in it is fine."""
     bundles, refusals = find_bundles()
 
-    assert "systemic-demo 1.0.0" in [bundle.identity for bundle in bundles]
+    assert "systemic-demo 1.1.0" in [bundle.identity for bundle in bundles]
     assert refusals == []
 
 
@@ -46,7 +46,7 @@ def test_second_bundle_of_the_same_name_and_version_is_refused(tmp_path: Path):
 
     assert [b.folder for b in bundles if b.manifest.name == "systemic-demo"] == [BUNDLES / "systemic-demo"]
     assert [refusal.folder for refusal in refusals] == [folder]
-    assert "systemic-demo 1.0.0 is already there" in refusals[0].reason
+    assert "systemic-demo 1.1.0 is already there" in refusals[0].reason
 
 
 def test_one_broken_bundle_does_not_hide_the_others(tmp_path: Path):

@@ -27,7 +27,7 @@ from pydicom.uid import (
     OphthalmicPhotography8BitImageStorage,
 )
 
-from oculard.report.request import Device, Origin, Predecessor, ReportRequest, unvalued
+from oculard.report.request import Device, Grader, Origin, Predecessor, ReportRequest, unvalued
 from oculard.report.source import Source
 from oculard_models.contract import Finding, Qualifier
 from oculard_models.manifest import Output, OutputKind
@@ -50,6 +50,7 @@ ORIGIN = Origin(
 DEVICE = Device(
     manufacturer="Sample project", software_version="0.1.0", serial_number="7", device_uid="2.25.7", station_name="AI1"
 )
+GRADER = Grader(name="gate-sample", version="3.2.1", weights_sha256="fedcba9876543210" * 4)
 OUTPUTS = (
     *(
         Output(name=name, concept=concept, tensor="values", kind=OutputKind.VALUE, unit=unit)
@@ -139,6 +140,7 @@ def request(*sources: Source, **changes: Any) -> ReportRequest:
         "eye": "R",
         "findings": findings(sources),
         "sources": sources,
+        "grader": GRADER,
         "started_at": STARTED,
         "created_at": CREATED,
         "device": DEVICE,
@@ -153,6 +155,7 @@ def requests(first: bytes | None = None) -> dict[str, ReportRequest]:
     whole = findings((good,))
     partial = (replace(whole[0], value=None, uncertainty=None, qualifier=Qualifier.OUT_OF_RANGE), *whole[1:])
     untried, failed = unvalued(OUTPUTS, Qualifier.NOT_ATTEMPTED), unvalued(OUTPUTS, Qualifier.FAILURE)
+    left = source(part10(photograph(2, ImageLaterality="L")))
     elsewhere = source(part10(photograph(9, StudyInstanceUID="1.2.826.0.1.3680043.8.498.99")))
     return {
         "complete": request(good),
@@ -161,6 +164,11 @@ def requests(first: bytes | None = None) -> dict[str, ReportRequest]:
         "ungradable": request(bad, findings=untried, remark="no image of this eye is good enough: too dark"),
         "eye unknown": request(bad, eye="U", findings=untried, remark="eye unknown: no laterality in the header"),
         "failed": request(good, findings=failed, remark="failed: the estimator stopped"),
+        "both eyes": request(good, left, eye="B", findings=findings((good, left))),
+        "both eyes ungradable": request(bad, eye="B", findings=untried, remark="no image is good enough: too dark"),
+        "not graded": request(
+            source(first, grade="not-assessed", used=False), findings=failed, grader=None, remark="failed: no gate"
+        ),
         "amended": request(good, generation=2, predecessor=PREDECESSOR),
         "two studies": request(good, elsewhere, findings=findings((good, elsewhere))),
     }

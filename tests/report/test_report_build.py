@@ -15,6 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 from report_samples import (
+    GRADER,
     ORIGIN,
     OUTPUTS,
     PREDECESSOR,
@@ -113,7 +114,7 @@ def test_same_request_gives_the_same_bytes() -> None:
 
 
 def test_uids_follow_inputs_and_model() -> None:
-    """Another image, version, set of weights or generation gives another instance; the order of images does not."""
+    """Other images, versions, weights, gates or generations give another instance; the order of images does not."""
     one, two = source(), source(part10(photograph(2)))
     uids = [
         build_report(each).sop_instance_uid
@@ -124,6 +125,7 @@ def test_uids_follow_inputs_and_model() -> None:
             request(one, origin=replace(ORIGIN, version="1.2.4")),
             request(one, origin=replace(ORIGIN, weights_sha256="f" * 64)),
             request(one, generation=2, predecessor=PREDECESSOR),
+            request(one, grader=replace(GRADER, weights_sha256="f" * 64)),
         )
     ]
 
@@ -188,6 +190,37 @@ def test_unknown_eye_has_no_side() -> None:
     assert len(sites) == 1
     assert "ContentSequence" not in sites[0]
     assert ds.SeriesDescription == "AI RESULTS (research) fundus eye unknown"
+
+
+def test_both_eyes_are_bilateral() -> None:
+    """The site says both sides, the series is one of its own, and every image keeps the side that it has."""
+    ds = read(build_report(requests()["both eyes"]).data)
+    sides = {
+        item.ConceptNameCodeSequence[0].CodeMeaning: item.ConceptCodeSequence[0]
+        for item in _walk(ds)
+        if item.ValueType == "CODE"
+    }
+    images = [i for i in _walk(ds) if i.ConceptNameCodeSequence[0].CodeMeaning == "Image Laterality"]
+
+    assert (sides["Laterality"].CodeValue, sides["Laterality"].CodeMeaning) == ("51440002", "Bilateral")
+    assert [image.ConceptCodeSequence[0].CodeMeaning for image in images] == ["Right", "Left"]
+    assert (ds.SeriesNumber, ds.SeriesDescription) == (9004, "AI RESULTS (research) fundus R+L")
+
+
+def test_quality_names_the_gate_that_says_so() -> None:
+    """Name, version and weights of the gate hang below the statement on quality; they are not the estimator's."""
+    ds = read(build_report(request()).data)
+    (quality,) = (
+        item
+        for item in _walk(ds)
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Quality Assessment" and item.RelationshipType == "CONTAINS"
+    )
+
+    assert [below.TextValue for below in quality.ContentSequence] == [
+        GRADER.name,
+        GRADER.version,
+        f"weights-sha256={GRADER.weights_sha256}",
+    ]
 
 
 def test_evidence_names_every_image_by_study() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_samples import (
     CREATED,
+    GRADER,
     ORIGIN,
     OUTPUTS,
     PREDECESSOR,
@@ -26,7 +27,7 @@ from report_samples import (
 from oculard.report.build import build_report
 from oculard.report.codes import concept
 from oculard.report.raw import DamagedHeader
-from oculard.report.read import ReadFinding, read_report
+from oculard.report.read import ReadFinding, ReadGrader, read_report
 from oculard.report.request import ReportRequest
 from oculard.report.source import Source
 from oculard.report.tree import NotOurReport
@@ -74,13 +75,14 @@ def finding(draw: st.DrawFn, output: Output, used: tuple[str, ...]) -> Finding:
 @st.composite
 def any_request(draw: st.DrawFn) -> ReportRequest:
     """Any request that can be made of three photographs and the systemic estimators."""
-    eye = draw(st.sampled_from("RLU"))
+    eye = draw(st.sampled_from("RLBU"))
     looked_at = draw(images(used=eye != "U" and draw(st.booleans())))
     used = tuple(image.sop_instance_uid for image in looked_at if image.used)
     generation = draw(st.integers(1, 3))
     return request(
         *looked_at,
         eye=eye,
+        grader=draw(st.sampled_from([GRADER, None])),
         origin=replace(ORIGIN, demonstration=draw(st.booleans()), title=draw(PLAIN)),
         findings=tuple(draw(finding(output, used)) for output in OUTPUTS),
         remark=draw(st.just("") | PLAIN),
@@ -88,6 +90,11 @@ def any_request(draw: st.DrawFn) -> ReportRequest:
         generation=generation,
         predecessor=PREDECESSOR if generation > 1 else None,
     )
+
+
+def _looked_at(asked: ReportRequest) -> list[Source]:
+    """The images that the report's quality rests on: those used, or all where none was."""
+    return [source for source in asked.sources if source.used] or list(asked.sources)
 
 
 def expected(finding: Finding, output: Output) -> ReadFinding:
@@ -124,6 +131,9 @@ def test_what_goes_in_comes_out(asked: ReportRequest) -> None:
     assert read.model.title.removesuffix(" (DEMONSTRATION)") == asked.origin.title
     assert (read.model.name, read.model.version) == (ORIGIN.name, ORIGIN.version)
     assert (read.model.weights_sha256, read.model.interval) == (ORIGIN.weights_sha256, "90%")
+    graded = asked.grader is not None and any(image.grade != "not-assessed" for image in _looked_at(asked))
+    assert (read.grader is not None) is graded
+    assert read.grader is None or read.grader == ReadGrader(**asdict(GRADER))
     assert read.predecessor == asked.predecessor
     assert (read.sop_instance_uid, read.title) == (report.sop_instance_uid, report.title)
 

@@ -29,10 +29,14 @@ from oculard.store.vault import Vault
 from oculard.upkeep.clockwork import Chores
 from oculard.upkeep.settling import Settling
 from oculard_models.contract import Finding
+from oculard_models.manifest import Combine
 from shelf import OP_8_BIT, SR_3D, Shelf
 
 LEASE_S, ATTEMPTS_MAX = 60.0, 3
-FAMILIES = {"systemic": Family(name="systemic", estimator="painted@1.0.0", input_kind="fundus")}
+FAMILIES = {  # of one seed in two, a report is on both eyes
+    combine: {"systemic": Family(name="systemic", estimator="painted@1.0.0", input_kind="fundus", combine=combine)}
+    for combine in Combine
+}
 PACS = Peer(name="pacs", ae_title="PACS", host="127.0.0.1", port=104, commitment=True)
 
 
@@ -96,12 +100,13 @@ class World:
         self.shelf.instances = Instances(database, self.shelf.vault, self.clock)
         self.dice.faults = True
         settings = Settings(peers=[PACS], night=Night(start="00:00", end="00:00"))
-        self.settling = Settling(settings, self.shelf.studies, FAMILIES, self.clock)
+        families = FAMILIES[list(Combine)[seed % 2]]
+        self.settling = Settling(settings, self.shelf.studies, families, self.clock)
         self.chores = Chores(
             settings=settings,
             jobs=self.shelf.jobs,
             deliveries=self.shelf.deliveries,
-            families=FAMILIES,
+            families=families,
             queues=(self.shelf.jobs.queue, self.shelf.deliveries.queue),
             vault=self.shelf.vault,
             alarms=self.shelf.alarms,

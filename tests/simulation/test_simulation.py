@@ -16,7 +16,7 @@ import pytest
 from simulation_world import Crash, World, paths_are_whole
 from sqlalchemy import select
 
-from oculard.job import JOB, JobState
+from oculard.job import AMENDS, JOB, JobState
 from oculard.store import tables
 from oculard.store.jobs import Job, NewReport
 from oculard.store.queue import Queue
@@ -105,6 +105,7 @@ def look_at_study(world: World, study: dict[str, list[dict[str, object]]]) -> No
             assert job["id"] in reports, "a job ended without its report"
     assert len({report["sop_instance_uid"] for report in study["reports"]}) == len(study["reports"])
     assert len(study["deliveries"]) == len(study["reports"]), "a report is owed to the PACS exactly once"
+    look_at_amendments(study)
     for report in study["reports"]:
         uid = str(report["sop_instance_uid"])
         assert world.pacs[uid] >= 1, "a delivered report never reached the PACS"
@@ -117,6 +118,17 @@ def look_at_study(world: World, study: dict[str, list[dict[str, object]]]) -> No
     assert set(world.pacs) <= {str(r["sop_instance_uid"]) for s in _studies(world) for r in s["reports"]}, (
         "a stray report"
     )
+
+
+def look_at_amendments(study: dict[str, list[dict[str, object]]]) -> None:
+    """Every report names the newest one before it that speaks of the same eye, alone or with the other."""
+    eyes = {job["id"]: str(job["eye"]) for job in study["jobs"]}
+    before: list[tuple[str, object]] = []  # eye and id of the reports so far
+    for report in study["reports"]:
+        eye = eyes[report["job_id"]]
+        earlier = [found for of, found in before if of in AMENDS[eye]]
+        assert report["predecessor_id"] == (earlier[-1] if earlier else None), "a report does not name what it amends"
+        before.append((eye, report["id"]))
 
 
 def _studies(world: World) -> list[dict[str, list[dict[str, object]]]]:

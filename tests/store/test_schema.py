@@ -1,14 +1,17 @@
 """The schema: migrations make exactly the tables that the program uses, and its constraints hold the invariants."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import insert, text, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from oculard.errors import Misconfigured
+from oculard.store import database as module
 from oculard.store import tables
 from oculard.store.database import Database
 from shelf import Shelf
@@ -52,7 +55,7 @@ def test_upgrading_twice_changes_nothing(database: Database) -> None:
         {"state": "running"},
         {"lease_owner": "somebody"},
         {"state": "dreaming"},
-        {"eye": "B"},
+        {"eye": "X"},
         {"attempts": -1},
     ],
 )
@@ -93,4 +96,80 @@ def test_sqlite_is_durable(tmp_path: Any) -> None:
     with database.read() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+
+
+def at_first(database: Database) -> None:
+    """Bring an empty database to the first revision only, as the first release made it."""
+    config = module._alembic()
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+
+
+@pytest.fixture
+def first(bare: Database) -> Database:
+    """A database of the first revision with a study, a job, the job that amends it, an input, a report and events."""
+    at_first(bare)
+    at = datetime(2026, 11, 20, tzinfo=UTC)
+    job = {"study_id": 1, "family": "systemic", "eye": "R", "estimator": "painted@1.0.0", "run_window": "now"}
+    job |= {"priority": 5, "created_at": at, "run_after": at, "changed_at": at}
+    uids = {"sop_instance_uid": "1.2", "sop_class_uid": "1.3", "series_instance_uid": "1.4", "sha256": "0" * 64}
+    rows: list[tuple[Any, dict[str, Any]]] = [
+        (tables.study, {"study_instance_uid": "1.1", "patient_id": "", "accession_number": "", "state": "open"}),
+        (tables.instance, uids | {"study_id": 1, "variant": 0, "transfer_syntax_uid": "1", "path": "p", "facts": {}}),
+        (tables.job, job | {"state": "reported", "inputs_digest": "a"}),
+        (tables.job, job | {"state": "running", "inputs_digest": "b", "after_job_id": 1, "attempts": 2}),
+        (tables.job_input, {"job_id": 1, "instance_id": 1}),
+        (tables.report, uids | {"job_id": 1, "generation": 0, "study_id": 1, "path": "p", "outcome": "complete"}),
+    ]
+    more: dict[Any, dict[str, Any]] = {
+        tables.study: {"first_received_at": at, "active_at": at},
+        tables.instance: {"size_bytes": 1, "sender": "s", "calling_ae": "A", "called_ae": "B", "address": "x"},
+        tables.report: {"remark": "", "estimator": "painted@1.0.0", "weights_sha256": "0", "demonstration": 1},
+    }
+    more[tables.instance] |= {"received_at": at}
+    more[tables.report] |= {"size_bytes": 1, "took": {}, "created_at": at}
+    with bare.write() as connection:
+        for table, values in rows:
+            leased = {"lease_owner": "w", "lease_until": at} if values.get("state") == "running" else {}
+            connection.execute(insert(table).values(**values, **more.get(table, {}), **leased))
+    return bare
+
+
+def test_the_second_revision_keeps_what_the_first_held(first: Database) -> None:
+    """Every row, reference and constraint is there after the upgrade, and a job on both eyes can be written."""
+    with first.read() as connection:
+        before = {table.name: connection.execute(select(table)).all() for table in tables.metadata.sorted_tables}
+    assert first.upgrade() == ("0001", first.revisions()[1])
+
+    with first.write() as connection:
+        after = {table.name: connection.execute(select(table)).all() for table in tables.metadata.sorted_tables}
+        assert after == before
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+        connection.execute(update(tables.job).where(tables.job.c.id == 2).values(eye="B"))
+    twice = {"eye": "R", "inputs_digest": "a"}
+    for values in ({"eye": "X"}, {"attempts": -1}, {"state": "dreaming"}, {"after_job_id": 99}, twice):
+        with pytest.raises(IntegrityError), first.write() as connection:
+            connection.execute(update(tables.job).where(tables.job.c.id == 2).values(**values))
+    with pytest.raises(IntegrityError), first.write() as connection:
+        connection.execute(tables.job.delete().where(tables.job.c.id == 1))  # its input and its report hold it
+
+
+def test_a_migration_that_breaks_references_changes_nothing(first: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's foreign keys are off while a table is written anew: what they would have refused is found before the
+    commit, and they are on again afterwards."""
+    if not first.is_sqlite:
+        pytest.skip("PostgreSQL never turns its foreign keys off")
+
+    def break_it(config: Any, _revision: str) -> None:
+        config.attributes["connection"].exec_driver_sql("DELETE FROM job WHERE id = 1")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.command, "upgrade", break_it)
+        with pytest.raises(AssertionError, match="broke 3 references"):
+            first.upgrade()
+
+    with first.read() as connection:
+        assert len(connection.execute(select(tables.job.c.id)).all()) == 2
         assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1

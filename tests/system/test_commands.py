@@ -77,6 +77,7 @@ def test_the_doctor_of_a_healthy_daemon(running: Daemon) -> None:
         "intake",
         "sender",
         "peer",
+        "quality gate",
     }
     assert any("DEMONSTRATION" in check["found"] for check in checks)
 
@@ -93,6 +94,22 @@ def test_the_doctor_says_which_setting_to_change(make_daemon: Callable[..., Daem
     assert any("pacs-calling-ae-unknown" in found and "AE title" in hint for found, hint in wrong.items())
     assert any("pacs-connection-refused" in found and "[[peers]]" in hint for found, hint in wrong.items())
     assert any("mark 1e+06 GiB" in found and "disk_free_min_gib" in hint for found, hint in wrong.items())
+
+
+def test_a_gate_that_is_not_there_is_said(make_daemon: Callable[..., Daemon]) -> None:
+    """By `doctor`, with exit code 1, and by `models`, which lists the gate of the shelf with its family."""
+    fine, without = make_daemon(), make_daemon(OCULARD_WORKER__QUALITY_GATE="gone")
+
+    done = without.run("doctor", "--json")
+    (gate,) = (check for check in json.loads(done.stdout) if check["what"] == "quality gate")
+    assert (done.returncode, gate["state"]) == (1, "WRONG")
+    assert "`gone`" in gate["found"]
+    assert "oculard models" in gate["hint"]
+    (here,) = (row for row in json.loads(fine.run("models", "--json").stdout) if row["family"] == "quality")
+    assert (here["serves"], here["refused"]) == (True, None)
+    rows = {row["bundle"]: row for row in json.loads(without.run("models", "--json").stdout)}
+    assert rows["gone"]["refused"] == "[worker] names it, and it is not here"
+    assert rows[here["bundle"]]["serves"] is False
 
 
 def test_a_refused_sender_is_let_in_by_one_command(running: Daemon, tmp_path: Path) -> None:
@@ -304,4 +321,4 @@ def test_config_and_db(make_daemon: Callable[..., Daemon]) -> None:
     assert daemon.run("config", "example").stdout.startswith("# oculard: configuration.")
     upgraded = daemon.run("db", "upgrade")
     assert (upgraded.returncode, upgraded.stdout) == (0, "")
-    assert "0001 -> 0001" in upgraded.stderr
+    assert "0002 -> 0002" in upgraded.stderr

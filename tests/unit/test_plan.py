@@ -4,6 +4,7 @@ from typing import Any
 
 from oculard.plan import Candidate, Family, explain, inputs_digest, plan
 from oculard.settings import Rule, When
+from oculard_models.manifest import Combine
 
 FAMILIES = {
     "systemic": Family(name="systemic", estimator="demo@1.0.0", input_kind="fundus"),
@@ -38,6 +39,45 @@ def test_an_unknown_eye_is_a_job_of_its_own() -> None:
     orders = plan([image(1), image(2, "U")], [OP], FAMILIES)
 
     assert [(order.eye, order.instance_ids) for order in orders] == [("R", (1,)), ("U", (2,))]
+
+
+PERSON = {
+    "systemic": Family(name="systemic", estimator="demo@2.0.0", input_kind="fundus", combine=Combine.PERSON),
+    "glaucoma": FAMILIES["glaucoma"],
+}
+
+
+def test_both_eyes_are_one_job_where_the_family_combines_them() -> None:
+    """All photographs of both eyes together; an image of an unknown eye stays apart."""
+    orders = plan([image(1), image(2, "L"), image(3), image(4, "U")], [OP], PERSON)
+
+    assert [(order.eye, order.instance_ids) for order in orders] == [("B", (1, 2, 3)), ("U", (4,))]
+
+
+def test_one_eye_alone_is_an_ordinary_job() -> None:
+    """There is nothing to combine, and an unknown eye is never taken for the other one."""
+    orders = plan([image(1, "L"), image(2, "U")], [OP], PERSON)
+
+    assert [(order.eye, order.instance_ids) for order in orders] == [("L", (1,)), ("U", (2,))]
+
+
+def test_another_family_of_the_same_study_keeps_its_eyes_apart() -> None:
+    """Combining is the family's, not the study's."""
+    volumes = [image(3, kind="oct-volume"), image(4, "L", kind="oct-volume")]
+    orders = plan([image(1), image(2, "L"), *volumes], [Rule(families=["systemic", "glaucoma"])], PERSON)
+
+    assert [(order.family, order.eye) for order in orders] == [("glaucoma", "L"), ("glaucoma", "R"), ("systemic", "B")]
+
+
+def test_the_sooner_eye_takes_the_other_with_it() -> None:
+    """One eye now and the other at night make one job now."""
+    rules = [
+        Rule(families=["systemic"], when=When.NIGHT, priority=7),
+        Rule(sender="urgent", families=["systemic"], priority=1),
+    ]
+    (order,) = plan([image(1, sender="urgent"), image(2, "L")], rules, PERSON)
+
+    assert (order.eye, order.window, order.priority) == ("B", "now", 1)
 
 
 def test_rules_choose_by_sender_modality_and_class() -> None:

@@ -7,12 +7,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from oculard.cli.context import AsJson, Context, context, print_json, print_table, say
 from oculard.errors import OculardError
+
+if TYPE_CHECKING:
+    from oculard.settings import Worker
+    from oculard_models.registry import Bundle
 
 FINE, WARNING, WRONG = "fine", "look", "WRONG"
 
@@ -95,7 +99,7 @@ def _database(found: Context) -> Iterator[Check]:
 def _models(found: Context) -> Iterator[Check]:
     from oculard.inference.estimators import families, find, name_of, serve
     from oculard_models.manifest import BundleRefused
-    from oculard_models.runners.onnx import available_providers, choose_providers
+    from oculard_models.runners.load import choose
 
     worker = found.settings.worker
     bundles, refusals = find(worker.bundles)
@@ -111,14 +115,15 @@ def _models(found: Context) -> Iterator[Check]:
     except OculardError as why:
         yield _wrong("bundle", why)
         return
-    choice = choose_providers(worker.providers, available_providers())
+    yield _gate(bundles, worker)
+    choice = choose(worker.runner, worker.providers)
     for words in choice.why:
         yield Check(what="provider", state=WARNING if "not used" in words else FINE, found=words)
     for bundle in bundles:
         if name_of(bundle.manifest) not in {family.estimator for family in chosen.values()}:
             continue
         try:
-            serve(bundle, choice, worker.threads)
+            serve(bundle, worker.runner, choice, worker.threads)
         except BundleRefused as why:
             yield Check(what="bundle", state=WRONG, found=str(why), hint="its jobs would fail; put the bundle back")
             continue
@@ -127,6 +132,17 @@ def _models(found: Context) -> Iterator[Check]:
             ", DEMONSTRATION weights: values mean nothing for people" if demonstration else ""
         )
         yield Check(what="bundle", state=WARNING if demonstration else FINE, found=f"{name}: {words}")
+
+
+def _gate(bundles: list[Bundle], worker: Worker) -> Check:
+    """Whether the quality gate loads: no image is estimated without it."""
+    from oculard.inference.grading import GateRefused, serve_gate
+
+    try:
+        served = serve_gate(bundles, worker.quality_gate, worker.threads)
+    except GateRefused as why:
+        return _wrong("quality gate", why)
+    return Check(what="quality gate", state=FINE, found=f"{served.name}: self-test passed")
 
 
 def _port(found: Context) -> Iterator[Check]:

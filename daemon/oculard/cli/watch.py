@@ -117,14 +117,16 @@ def deliveries(
 def models(ctx: typer.Context, as_json: AsJson = False) -> None:
     """The bundles: which are here, which serve, which are refused and why."""
     from oculard.inference.estimators import find, name_of
+    from oculard_models.quality import GATE_FAMILY
 
     worker = context(ctx).settings.worker
     bundles, refusals = find(worker.bundles)
+    serving = worker.estimators | {GATE_FAMILY: worker.quality_gate}
     rows: list[dict[str, Any]] = [
         {
             "bundle": name_of(bundle.manifest),
             "family": bundle.manifest.family,
-            "serves": worker.estimators.get(bundle.manifest.family) == bundle.manifest.name,
+            "serves": serving.get(bundle.manifest.family) == bundle.manifest.name,
             "demonstration": bundle.manifest.demonstration,
             "licence": bundle.manifest.licence,
             "weights_sha256": bundle.manifest.weights.sha256,
@@ -133,6 +135,12 @@ def models(ctx: typer.Context, as_json: AsJson = False) -> None:
         for bundle in bundles
     ]
     rows += [{"bundle": refusal.folder.name, "refused": refusal.reason} for refusal in refusals]
+    here = {bundle.manifest.name for bundle in bundles}
+    rows += [
+        {"bundle": name, "family": family, "refused": "[worker] names it, and it is not here"}
+        for family, name in serving.items()
+        if name not in here
+    ]
     if as_json:
         print_json(rows)
     else:

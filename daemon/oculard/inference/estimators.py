@@ -13,8 +13,10 @@ from oculard.report.codes import concept
 from oculard.report.request import Origin
 from oculard_models.contract import Estimator
 from oculard_models.manifest import BundleRefused, Manifest
+from oculard_models.quality import GATE_FAMILY
 from oculard_models.registry import Bundle, Refusal, find_bundles
-from oculard_models.runners.onnx import Choice, OnnxEstimator, available_providers, choose_providers
+from oculard_models.runners.load import Runner, choose, load
+from oculard_models.runners.onnx import Choice
 
 logger = log.get("inference")
 
@@ -37,10 +39,12 @@ class Served:
 class Estimators:
     """Loads on first use and keeps: a refused bundle is looked at again only after a restart."""
 
-    def __init__(self, bundles: Iterable[Bundle], *, providers: Sequence[str], threads: int) -> None:
+    def __init__(
+        self, bundles: Iterable[Bundle], *, providers: Sequence[str], threads: int, runner: Runner = "onnx"
+    ) -> None:
         self._bundles = {name_of(bundle.manifest): bundle for bundle in bundles}
-        self.choice = choose_providers(providers, available_providers())
-        self._threads = threads
+        self.choice = choose(runner, providers)
+        self._threads, self._runner = threads, runner
         self._loaded: dict[str, Served | EstimatorRefused] = {}
 
     def manifest(self, name: str) -> Manifest | None:
@@ -67,7 +71,7 @@ class Estimators:
         if bundle is None:
             return EstimatorRefused(f"there is no bundle `{name}`", reason="bundle-missing")
         try:
-            served = serve(bundle, self.choice, self._threads)
+            served = serve(bundle, self._runner, self.choice, self._threads)
         except BundleRefused as why:
             logger.error("bundle refused", bundle=name, reason="bundle-refused", why=str(why))
             return EstimatorRefused(str(why))
@@ -75,10 +79,10 @@ class Estimators:
         return served
 
 
-def serve(bundle: Bundle, choice: Choice, threads: int) -> Served:
-    """Load a bundle and run its self-test. Raises BundleRefused."""
+def serve(bundle: Bundle, runner: Runner, choice: Choice, threads: int) -> Served:
+    """Load a bundle with a runner and run its self-test. Raises BundleRefused."""
     _must_be_reportable(bundle.manifest)
-    estimator = OnnxEstimator(bundle, choice, threads)
+    estimator = load(bundle, runner=runner, choice=choice, threads=threads)
     estimator.self_test()
     return Served(manifest=bundle.manifest, estimator=estimator)
 
@@ -109,15 +113,25 @@ def families(bundles: Iterable[Bundle], wanted: dict[str, str]) -> dict[str, Fam
     found = list(bundles)
     chosen = {}
     for family, name in wanted.items():
-        fitting = [
-            bundle.manifest for bundle in found if bundle.manifest.name == name and bundle.manifest.family == family
-        ]
-        if not fitting:
+        if family == GATE_FAMILY:
+            raise Misconfigured(
+                f"[worker] estimators: `{family}` is the family of quality gates, which estimate nothing",
+                hint="[worker] quality_gate names the gate",
+            )
+        bundle = newest(one for one in found if one.manifest.name == name and one.manifest.family == family)
+        if bundle is None:
             raise Misconfigured(
                 f"[worker] estimators: family `{family}` wants bundle `{name}`, which is not here",
                 reason="bundle-missing",
                 hint="`oculard models` lists the bundles; [worker] bundles names further folders",
             )
-        newest = max(fitting, key=lambda manifest: tuple(int(part) for part in manifest.version.split(".")))
-        chosen[family] = Family(name=family, estimator=name_of(newest), input_kind=newest.input.kind)
+        manifest = bundle.manifest
+        chosen[family] = Family(
+            name=family, estimator=name_of(manifest), input_kind=manifest.input.kind, combine=manifest.combine
+        )
     return chosen
+
+
+def newest(bundles: Iterable[Bundle]) -> Bundle | None:
+    """The bundle of the highest version; None when there is none."""
+    return max(bundles, key=lambda one: [int(part) for part in one.manifest.version.split(".")], default=None)

@@ -1,57 +1,128 @@
-"""Examining a job's images: decode, judge the quality first, prepare what the network will see."""
+"""Examining a job's images: decode, let the gate grade them first, prepare what the network will see."""
 
 from __future__ import annotations
 
-from oculard.imaging.decode import Undecodable, read_header, read_rgb
+from collections.abc import Sequence
+
+from oculard import log
 from oculard.imaging.facts import Facts
-from oculard.inference.case import Case, Verdict
+from oculard.inference.case import Case, Prepared, Verdict, failed
+from oculard.inference.grading import SIDES, GateRefused, QualityGate, ServedGate, contradiction, suggestion
 from oculard.job import JobEvent
-from oculard.report.source import Source
-from oculard.store.jobs import JobInput
+from oculard.report.source import Grade, Source
+from oculard.store.jobs import Job, JobInput
 from oculard.store.vault import Vault
-from oculard_models.contract import ImageInput, Qualifier
-from oculard_models.preprocess import prepare
-from oculard_models.quality import Grade, assess
+from oculard_models import quality
+from oculard_models.contract import EstimateFailed, ImageInput, OutOfMemory, Qualifier
+from oculard_models.dicom_pixels import Undecodable, read_header, read_rgb
+from oculard_models.preprocess import Pixels, prepare
 
-LOOKED_AT = 4  # times as many images as the estimator takes
+LOOKED_AT = 4  # times as many images of an eye as the estimator takes
+logger = log.get("worker")
 
 
-def examine(case: Case, vault: Vault, *, pixels_max: int, attempts_max: int) -> None:
+def examine(case: Case, vault: Vault, gate: QualityGate, *, pixels_max: int, attempts_max: int) -> None:
     """Fill the case with sources and network inputs, or close it with the reason why nothing can be estimated.
 
-    Raises OSError when the vault cannot be read: that is the world's failure, not the image's.
+    Images of an unknown eye are looked at for their quality and for a suggestion, and never estimated. Raises OSError
+    when the vault cannot be read: that is the world's failure, not the image's.
     """
-    job, limit = case.job, case.manifest.input.max_images
+    job = case.job
     if job.eye == "U":
         case.close(_eye_unknown(job.inputs[0]))
-    elif job.ticket.attempts > attempts_max:
-        case.close(_spent(attempts_max))
-    for image in job.inputs[: LOOKED_AT * limit]:  # a good retake counts after any number of bad ones, within reason
-        if len(case.tensors) < limit:
-            case.sources.append(_source(case, vault, image, pixels_max))
-    if len(job.inputs) > len(case.sources):
-        case.notes.append(f"{len(job.inputs) - len(case.sources)} further images of this eye were left out")
-    if case.verdict is None and not case.tensors:
+    if job.ticket.attempts > attempts_max:
+        case.close(_spent(attempts_max))  # nothing is decoded any more: it may be what they died of
+    else:
+        _admit(case, gate)
+    for eye, images in _by_eye(job).items():
+        _look_at_eye(case, vault, eye, images, pixels_max)
+    if case.verdict is None and case.eye != job.eye:
+        case.notes.append(_one_eye_only(case))
+    if case.suggestions:
+        case.notes.append("suggestion only, not used: " + ", ".join(case.suggestions))
+    if case.verdict is None and not case.images:
         case.close(_nothing_usable(case))
 
 
-def _source(case: Case, vault: Vault, image: JobInput, pixels_max: int) -> Source:
+def _admit(case: Case, gate: QualityGate) -> None:
+    """Let the gate in; without one nothing may be estimated."""
+    try:
+        case.gate = gate.get()
+    except GateRefused as why:
+        case.close(failed(why.reason, "the quality gate cannot be used"))
+
+
+def _by_eye(job: Job) -> dict[str, list[JobInput]]:
+    """The images of each eye of a job; a job on both eyes has two, by what their headers say."""
+    if job.eye != "B":
+        return {job.eye: list(job.inputs)}
+    return {eye: [image for image in job.inputs if Facts.from_json(image.facts).eye == eye] for eye in ("R", "L")}
+
+
+def _look_at_eye(case: Case, vault: Vault, eye: str, images: Sequence[JobInput], pixels_max: int) -> None:
+    """Look at the images of one eye until there are as many good ones as the estimator takes."""
+    limit, good, left_out = case.manifest.input.max_images, len(case.images), len(images)
+    for image in images[: limit if eye == "U" else LOOKED_AT * limit]:  # a good retake counts after many bad ones
+        if len(case.images) - good < limit:
+            case.sources.append(_source(case, vault, image, eye, pixels_max))
+            left_out -= 1
+    if left_out:
+        whose = {"B": f"the {SIDES.get(eye)} eye", "U": "unknown eyes"}.get(case.job.eye, "this eye")
+        case.notes.append(f"{left_out} further images of {whose} were left out")
+
+
+def _source(case: Case, vault: Vault, image: JobInput, eye: str, pixels_max: int) -> Source:
     """Look at one image; whatever is wrong with it stays with it."""
     path = vault.path(image.path)
     header = read_header(path)
-    if case.verdict is not None:
-        return Source(header=header, grade="not-assessed", used=False)
+    if case.gate is None:
+        return Source(header=header, grade=Grade.NOT_ASSESSED, used=False)
     try:
         pixels = read_rgb(path, pixels_max=pixels_max)
+        found = _graded(case.gate, pixels)
     except Undecodable as why:
         case.notes.append(f"image not decoded: {why.reason}")
-        return Source(header=header, grade="not-assessed", reasons=(why.reason,), used=False)
-    quality = assess(pixels)
-    is_used = quality.grade is not Grade.UNGRADABLE
+        return Source(header=header, grade=Grade.NOT_ASSESSED, reasons=(why.reason,), used=False)
+    except EstimateFailed as why:
+        logger.error("quality gate failed", job=case.job.ticket.id, bundle=case.gate.name, exc_info=why)
+        case.close(failed("estimator-failed", "the quality gate ended with an error"))
+        return Source(header=header, grade=Grade.NOT_ASSESSED, used=False)
+    _compare(case, eye, found)
+    is_used = eye != "U" and found.grade is not quality.Grade.UNGRADABLE
     if is_used:
-        seen = ImageInput(sop_instance_uid=image.sop_instance_uid, eye=case.job.eye, pixels=pixels)
-        case.tensors.append((image.sop_instance_uid, prepare(seen, case.manifest.input)))
-    return Source(header=header, grade=quality.grade.value, reasons=quality.reasons, used=is_used)
+        seen = ImageInput(sop_instance_uid=image.sop_instance_uid, eye=eye, pixels=pixels)
+        tensor = prepare(seen, case.manifest.input)
+        case.images.append(Prepared(sop_instance_uid=image.sop_instance_uid, eye=eye, tensor=tensor))
+    return Source(header=header, grade=found.grade.value, reasons=found.reasons, used=is_used)
+
+
+def _graded(served: ServedGate, pixels: Pixels) -> quality.Quality:
+    try:
+        return served.gate.assess(pixels)
+    except OutOfMemory as why:  # the machine's trouble, not the image's: the job waits
+        raise MemoryError from why
+
+
+def _compare(case: Case, eye: str, found: quality.Quality) -> None:
+    """Say which eye the picture looks like where the header is silent, or surely says otherwise; it changes nothing."""
+    number, suggested, probability = len(case.sources) + 1, found.suggested_eye, found.suggested_eye_probability
+    if eye == "U":
+        if suggested is not None and probability is not None:
+            case.suggestions.append(suggestion(number, suggested, probability))
+        return
+    warning = contradiction(number, eye, suggested, probability)
+    if warning:
+        case.notes.append(warning)
+
+
+def _one_eye_only(case: Case) -> str:
+    """Why a job on both eyes tells of one: its values and their intervals are those of one eye."""
+    other = {"R": "L", "L": "R"}[case.eye]
+    reasons = sorted({reason for source in case.sources if not source.used for reason in source.reasons})
+    return (
+        f"estimated from the {SIDES[case.eye]} eye alone, no image of the {SIDES[other]} eye could be used: "
+        + ", ".join(reasons)
+    )
 
 
 def _spent(attempts_max: int) -> Verdict:

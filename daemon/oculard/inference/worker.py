@@ -13,10 +13,10 @@ import numpy as np
 from oculard import log
 from oculard.clock import Clock
 from oculard.errors import Permanent, Transient
-from oculard.imaging.decode import Undecodable
-from oculard.inference.case import Case, Stopwatch, Verdict
+from oculard.inference.case import Case, Stopwatch, failed
 from oculard.inference.estimators import EstimatorRefused, Estimators
 from oculard.inference.examine import examine
+from oculard.inference.grading import QualityGate
 from oculard.inference.lease import Lease
 from oculard.inference.write import write_report
 from oculard.job import JobEvent, backoff_s
@@ -26,7 +26,8 @@ from oculard.store.alarms import Alarms
 from oculard.store.jobs import Job, Jobs
 from oculard.store.queue import LeaseLost
 from oculard.store.vault import Vault, VaultUnreadable
-from oculard_models.contract import EstimateFailed, Qualifier
+from oculard_models.contract import EstimateFailed
+from oculard_models.dicom_pixels import Undecodable
 
 BACKOFF_S_MAX = 600.0
 MISSING_MAX = 8  # after about eight minutes a file that is not there is gone
@@ -44,6 +45,7 @@ class Worker:
     vault: Vault
     alarms: Alarms
     estimators: Estimators
+    gate: QualityGate
     device: Device
     peers: Sequence[str]
     zone: tzinfo
@@ -97,6 +99,7 @@ class Worker:
                 examine(
                     case,
                     self.vault,
+                    self.gate,
                     pixels_max=self.settings.images_pixels_max,
                     attempts_max=self.settings.attempts_max,
                 )
@@ -127,17 +130,17 @@ class Worker:
             served = self.estimators.get(name)
         except EstimatorRefused as why:
             for case in cases:
-                case.close(_failed(why.reason, "the estimator cannot be used"))
+                case.close(failed(why.reason, "the estimator cannot be used"))
             return
         try:
-            for chunk in _chunks([(case, image) for case in cases for image in case.tensors], self.settings.batch):
-                raws = served.estimator.estimate(np.stack([tensor for _, (_, tensor) in chunk]))
-                for (case, (uid, _)), raw in zip(chunk, raws, strict=True):
-                    case.raws.append((uid, dict(raw)))
+            for chunk in _chunks([(case, image) for case in cases for image in case.images], self.settings.batch):
+                raws = served.estimator.estimate(np.stack([image.tensor for _, image in chunk]))
+                for (case, image), raw in zip(chunk, raws, strict=True):
+                    case.raws[image.eye].append((image.sop_instance_uid, dict(raw)))
         except (EstimateFailed, MemoryError) as why:
             if len(cases) == 1:
                 logger.error("estimator failed", job=cases[0].job.ticket.id, estimator=name, exc_info=why)
-                cases[0].close(_failed("estimator-failed", "the estimator ended with an error"))
+                cases[0].close(failed("estimator-failed", "the estimator ended with an error"))
                 return
             for case in cases:  # one of them is the culprit: the others must not suffer with it
                 case.raws.clear()
@@ -159,9 +162,9 @@ class Worker:
         except Permanent as why:
             self._give_up(job, why)
         else:
-            failed = case.event is JobEvent.GIVE_UP
-            (logger.warning if failed else logger.info)(
-                "job failed, its report says so" if failed else "job ended",
+            has_failed = case.event is JobEvent.GIVE_UP
+            (logger.warning if has_failed else logger.info)(
+                "job failed, its report says so" if has_failed else "job ended",
                 job=job.ticket.id,
                 study_id=job.study_id,
                 family=job.family,
@@ -169,7 +172,7 @@ class Worker:
                 estimator=job.estimator,
                 outcome=report.outcome,
                 reason=case.reason,
-                hint=f"see its reason in the runbook; then `oculard retry --job {job.ticket.id}`" if failed else "",
+                hint=f"see its reason in the runbook; then `oculard retry --job {job.ticket.id}`" if has_failed else "",
                 took_s=round(sum(case.took.values()), 3),
             )
 
@@ -190,10 +193,6 @@ class Worker:
         except LeaseLost as lost:
             logger.warning("result thrown away", job=job.ticket.id, reason=lost.reason)
         self.alarms.raise_("job-without-report", f"job {job.ticket.id}")
-
-
-def _failed(reason: str, remark: str) -> Verdict:
-    return Verdict(event=JobEvent.GIVE_UP, qualifier=Qualifier.FAILURE, reason=reason, remark=f"failed: {remark}")
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:

@@ -54,9 +54,10 @@ def _request(case: Case, history: Sequence[KeptReport], device: Device, now: dat
     return ReportRequest(
         origin=Origin.from_manifest(case.manifest),
         outputs=case.manifest.output,
-        eye=case.job.eye,
+        eye=case.eye,
         findings=case.findings,
         sources=tuple(case.sources),
+        grader=case.grader,
         remark=case.remark,
         started_at=min(case.started_at, now),  # the clock may have been set back meanwhile
         created_at=now,

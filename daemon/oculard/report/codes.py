@@ -76,8 +76,8 @@ class Family:
     topography: Code | None
 
     def series_number(self, eye: str) -> int:
-        """The Series Number for one eye ("R", "L" or "U"), one more for each eye and ten for each family."""
-        return SERIES_NUMBER_FIRST + 10 * self.series + 1 + "RLU".index(eye)
+        """The Series Number for "R", "L", "U" or "B" (both eyes), one more for each and ten for each family."""
+        return SERIES_NUMBER_FIRST + 10 * self.series + 1 + "RLUB".index(eye)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

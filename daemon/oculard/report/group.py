@@ -1,4 +1,7 @@
-"""The measurement group: one eye's findings with site, method, model and quality (PS3.16 TID 1501 shaped as 2120)."""
+"""The measurement group: the findings of one eye, or of both, with site, method, model and quality.
+
+PS3.16 TID 1501, shaped as TID 2120.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from oculard.report.codes import Code, Concept, Family, concept, family, term, u
 from oculard.report.envelope import patient_key
 from oculard.report.items import CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT, HAS_PROPERTIES, INFERRED_FROM
 from oculard.report.library import grade_code
-from oculard.report.request import Origin, ReportRequest
+from oculard.report.request import EYES, Grader, Origin, ReportRequest
 from oculard.report.source import Grade
 from oculard_models.contract import Finding
 
@@ -21,7 +24,7 @@ WORST_FIRST = (Grade.UNGRADABLE, Grade.LIMITED, Grade.GOOD)
 
 
 def measurement_group(request: ReportRequest) -> ContentItem:
-    """All findings of one eye."""
+    """All findings of one report."""
     kind = family(request.origin.family)
     return items.container(
         term("measurement-group"),
@@ -45,10 +48,9 @@ def measurement_group(request: ReportRequest) -> ContentItem:
 
 
 def _tracking(request: ReportRequest, kind: Family) -> list[ContentItem]:
-    eye = "eye unknown" if request.eye == "U" else request.eye
     uid = uids.tracking_uid(patient_key(request.sources[0].header), request.eye, kind.name)
     return [
-        items.text(term("tracking-identifier"), f"AI estimates {kind.name} {eye}", HAS_OBS_CONTEXT),
+        items.text(term("tracking-identifier"), f"AI estimates {kind.name} {EYES[request.eye]}", HAS_OBS_CONTEXT),
         items.uid(term("tracking-uid"), uid, HAS_OBS_CONTEXT),
     ]
 
@@ -77,7 +79,7 @@ def _notices(request: ReportRequest) -> list[ContentItem]:
 
 
 def _site(eye: str, kind: Family) -> ContentItem:
-    """The eye, with its side unless that is unknown: a side is never guessed."""
+    """The eye, with its side (or both) unless that is unknown: a side is never guessed."""
     children = []
     if eye != "U":
         children.append(items.code(term("laterality"), term(f"eye-{eye.lower()}"), HAS_CONCEPT_MOD))
@@ -159,5 +161,16 @@ def _quality(request: ReportRequest) -> list[ContentItem]:
     for grade in WORST_FIRST:
         quality = grade_code(grade)
         if grade in grades and quality is not None:
-            return [items.code(term("quality"), quality, CONTAINS)]
+            return [items.code(term("quality"), quality, CONTAINS, *_grader(request.grader))]
     return []
+
+
+def _grader(grader: Grader | None) -> list[ContentItem]:
+    """Which gate says so (TID 4019): a statement on quality has an origin as a value has."""
+    if grader is None:
+        return []
+    return [
+        items.text(term("algorithm-name"), grader.name, HAS_CONCEPT_MOD),
+        items.text(term("algorithm-version"), grader.version, HAS_CONCEPT_MOD),
+        items.text(term("algorithm-parameters"), f"weights-sha256={grader.weights_sha256}", HAS_CONCEPT_MOD),
+    ]

@@ -19,7 +19,12 @@ from oculard.report.tree import open_report
 from oculard_models.contract import Qualifier
 
 SHOWN_UNITS = {"a": "歳 years", "mm[Hg]": "mmHg", "kg/m2": "kg/m²", "mm2": "mm²", "um": "µm", "1": "", "{ratio}": ""}
-EYES = {"R": ("右眼", "Right eye"), "L": ("左眼", "Left eye"), "U": ("左右不明", "Eye unknown")}
+EYES = {
+    "R": ("右眼", "Right eye"),
+    "L": ("左眼", "Left eye"),
+    "B": ("両眼", "Both eyes"),
+    "U": ("左右不明", "Eye unknown"),
+}
 SEXES = {"M": "男 M", "F": "女 F", "O": "その他 O"}
 QUALIFIERS = {
     Qualifier.FAILURE: ("推定失敗", "failed"),

@@ -44,6 +44,15 @@ class ReadImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadGrader:
+    """The quality gate that the report names."""
+
+    name: str
+    version: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadModel:
     """The model that the report names."""
 
@@ -72,6 +81,7 @@ class ReadReport:
     findings: tuple[ReadFinding, ...]
     images: tuple[ReadImage, ...]
     quality: Grade
+    grader: ReadGrader | None
     model: ReadModel
     summary: str
     outcome: Outcome
@@ -101,6 +111,7 @@ def read_report(data: bytes) -> ReadReport:
         findings=findings,
         images=images,
         quality=_grade(group),
+        grader=_grader(group),
         model=_model(group),
         summary=tree.meaning(summary, "ConceptCodeSequence"),
         outcome=_outcome(eye, tree.answer(summary), findings, images),
@@ -177,10 +188,24 @@ def _grade(items: list[Dataset]) -> Grade:
     return grades.get(tree.answer(said[0]), Grade.NOT_ASSESSED) if said else Grade.NOT_ASSESSED
 
 
+def _grader(group: list[Dataset]) -> ReadGrader | None:
+    for said in tree.named(group, "quality"):
+        below = tree.children(said)
+        names, versions = tree.texts(below, "algorithm-name"), tree.texts(below, "algorithm-version")
+        if names and versions:
+            weights_sha256 = _parameters(below).get("weights-sha256", "")
+            return ReadGrader(name=names[0], version=versions[0], weights_sha256=weights_sha256)
+    return None
+
+
+def _parameters(items: list[Dataset]) -> dict[str, str]:
+    """The algorithm's parameters, each written as `name=value`."""
+    parts = (text.partition("=") for text in tree.texts(items, "algorithm-parameters"))
+    return {name: value for name, _, value in parts}
+
+
 def _model(group: list[Dataset]) -> ReadModel:
-    parameters = {
-        name: value for name, _, value in (text.partition("=") for text in tree.texts(group, "algorithm-parameters"))
-    }
+    parameters = _parameters(group)
     return ReadModel(
         title=raw.text(tree.one(group, "algorithm-name"), "TextValue"),
         name=parameters.get("name", ""),

@@ -13,7 +13,7 @@ from oculard.report.source import Grade, Source, require_plain
 from oculard_models.contract import Finding, Qualifier
 from oculard_models.manifest import Manifest, Output
 
-EYES = ("R", "L", "U")
+EYES = {"R": "R", "L": "L", "B": "R+L", "U": "eye unknown"}  # as titles say them
 
 
 class Outcome(StrEnum):
@@ -67,6 +67,24 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grader:
+    """The quality gate that graded the images: a model of its own, with weights of its own."""
+
+    name: str
+    version: str
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        for text in (self.name, self.version, self.weights_sha256):
+            require_plain(text, 64)
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest) -> Self:
+        """The identity of a gate's bundle."""
+        return cls(name=manifest.name, version=manifest.version, weights_sha256=manifest.weights.sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """The installation that writes the report."""
 
@@ -104,9 +122,10 @@ class ReportRequest:
 
     origin: Origin
     outputs: tuple[Output, ...]
-    eye: str  # "R", "L", or "U" when the header does not say
+    eye: str  # "R", "L", "B" when the values are of both eyes together, or "U" when the header does not say
     findings: tuple[Finding, ...]
     sources: tuple[Source, ...]
+    grader: Grader | None = None  # None when no image was graded
     remark: str = ""  # ASCII, for people: why ungradable, why the eye is unknown, why it failed
     started_at: datetime
     created_at: datetime
@@ -116,7 +135,7 @@ class ReportRequest:
 
     def __post_init__(self) -> None:
         if self.eye not in EYES:
-            raise ValueError(f"expected eye `R`, `L` or `U`, got `{self.eye}`")
+            raise ValueError(f"expected eye {', '.join(EYES)}, got `{self.eye}`")
         if self.remark:
             require_plain(self.remark, 1024)
         if self.generation < 1 or (self.predecessor is not None and self.generation == 1):
@@ -166,21 +185,25 @@ class ReportRequest:
     @property
     def sop_instance_uid(self) -> str:
         """The UID of the report: asking twice for the same gives the same."""
-        origin, names = self.origin, [source.sop_instance_uid for source in self.sources]
-        return uids.report_uid(names, origin.name, origin.version, origin.weights_sha256, self.generation)
+        return uids.report_uid(*self._made_of)
 
     @property
     def series_instance_uid(self) -> str:
         """The UID of the report's series."""
+        return uids.series_uid(*self._made_of)
+
+    @property
+    def _made_of(self) -> tuple[list[str], str, str, str, int, str]:
+        """What another report with other values would differ in: images, model, generation and grader."""
         origin, names = self.origin, [source.sop_instance_uid for source in self.sources]
-        return uids.series_uid(names, origin.name, origin.version, origin.weights_sha256, self.generation)
+        grader = "" if self.grader is None else self.grader.weights_sha256
+        return names, origin.name, origin.version, origin.weights_sha256, self.generation, grader
 
     @property
     def title(self) -> str:
         """The Series Description: what a viewer's list shows, so it says what people must know first."""
         status = "DEMONSTRATION" if self.origin.demonstration else "research"
-        eye = "eye unknown" if self.eye == "U" else self.eye
-        return f"AI RESULTS ({status}) {family(self.origin.family).words} {eye}"
+        return f"AI RESULTS ({status}) {family(self.origin.family).words} {EYES[self.eye]}"
 
 
 def unvalued(outputs: tuple[Output, ...], qualifier: Qualifier) -> tuple[Finding, ...]:

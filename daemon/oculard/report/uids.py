@@ -8,14 +8,22 @@ from uuid import UUID, uuid5
 NAMESPACE = UUID("85cd734a-a2de-4c49-882a-30470a1676e8")
 
 
-def report_uid(sources: Iterable[str], estimator: str, version: str, weights_sha256: str, generation: int) -> str:
+def report_uid(
+    sources: Iterable[str], estimator: str, version: str, weights_sha256: str, generation: int, grader_sha256: str = ""
+) -> str:
     """The SOP Instance UID of a report. The order of the sources does not matter."""
-    return _uid("report", *_inputs(sources), estimator, version, weights_sha256, str(generation))
+    return _uid(
+        "report", *_inputs(sources), estimator, version, weights_sha256, str(generation), *_grader(grader_sha256)
+    )
 
 
-def series_uid(sources: Iterable[str], estimator: str, version: str, weights_sha256: str, generation: int) -> str:
+def series_uid(
+    sources: Iterable[str], estimator: str, version: str, weights_sha256: str, generation: int, grader_sha256: str = ""
+) -> str:
     """The Series Instance UID of a report: a series of its own, so that its attributes never clash."""
-    return _uid("series", *_inputs(sources), estimator, version, weights_sha256, str(generation))
+    return _uid(
+        "series", *_inputs(sources), estimator, version, weights_sha256, str(generation), *_grader(grader_sha256)
+    )
 
 
 def tracking_uid(patient_key: str, eye: str, family: str) -> str:
@@ -39,6 +47,11 @@ def _inputs(sources: Iterable[str]) -> tuple[str, ...]:
     if not ordered:
         raise ValueError("a report needs at least one source")
     return (str(len(ordered)), *ordered)
+
+
+def _grader(sha256: str) -> tuple[str, ...]:
+    """The quality gate's weights decide what is estimated at all; nothing where no gate had a say."""
+    return (sha256,) if sha256 else ()
 
 
 def _uid(kind: str, *parts: str) -> str:

@@ -81,8 +81,8 @@ class Database:
             if not self.is_sqlite:
                 connection.exec_driver_sql("SET statement_timeout = 0")  # a migration takes the time it takes
             config.attributes["connection"] = connection.execution_options(oculard_write=True)
-            command.upgrade(config, "head")
-            connection.commit()
+            with _free_to_rebuild(connection):
+                command.upgrade(config, "head")
         return before, self.revisions()[1]
 
     def revisions(self) -> tuple[str | None, str]:
@@ -144,6 +144,27 @@ def _engine(url: Any, *, sqlite: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+@contextmanager
+def _free_to_rebuild(connection: Connection) -> Iterator[None]:
+    """A transaction in which SQLite may write a table anew, its only way to change one.
+
+    Foreign keys would forbid that: they are off meanwhile, and checked before the commit
+    (https://www.sqlite.org/lang_altertable.html section 7). The pragma does nothing inside a transaction.
+    """
+    sqlite = connection.connection.driver_connection if connection.dialect.name == "sqlite" else None
+    if sqlite is not None:
+        sqlite.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+        broken = [] if sqlite is None else sqlite.execute("PRAGMA foreign_key_check").fetchall()
+        assert not broken, f"a migration broke {len(broken)} references"
+        connection.commit()
+    finally:
+        if sqlite is not None:
+            connection.rollback()
+            sqlite.execute("PRAGMA foreign_keys=ON")
 
 
 def _alembic() -> Config:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, or_, select
 
 from oculard.clock import Clock
-from oculard.job import JOB, DeliveryState, JobEvent, JobState, Order
+from oculard.job import AMENDS, JOB, DeliveryState, JobEvent, JobState, Order
 from oculard.store import tables
 from oculard.store.database import Database
 from oculard.store.events import record
@@ -139,14 +139,18 @@ class Jobs:
         self.queue.settle(job.ticket, JobEvent.RETRY, reason=reason, delay_s=delay_s, **kept)
 
     def history(self, job: Job) -> list[KeptReport]:
-        """The reports on the same eye by the same family, newest first: an amended report names the newest."""
+        """Earlier jobs' reports on the same eye by the same family, newest first: an amended report names the newest.
+
+        A report on both eyes amends one on either of them.
+        """
         report, table, study = tables.report, tables.job, tables.study
         query = (
             select(report.c.id, report.c.sop_class_uid, report.c.sop_instance_uid, report.c.series_instance_uid)
             .add_columns(study.c.study_instance_uid)
             .join_from(report, table, report.c.job_id == table.c.id)
             .join(study, study.c.id == report.c.study_id)
-            .where(report.c.study_id == job.study_id, table.c.family == job.family, table.c.eye == job.eye)
+            .where(report.c.study_id == job.study_id, table.c.family == job.family, table.c.eye.in_(AMENDS[job.eye]))
+            .where(table.c.id <= job.ticket.id)
             .order_by(report.c.id.desc())
         )
         with self._database.read() as connection:
@@ -161,10 +165,13 @@ class Jobs:
         spent = (tables.job.c.attempts > attempts_max,)
         return self._move_all(JobState.QUEUED, JobEvent.GIVE_UP, spent, actor=actor, reason="attempts-spent")
 
-    def adopt(self, family: str, estimator: str, *, actor: str) -> int:
-        """Give what nobody has begun to the bundle that serves its family now, after an upgrade. Says how many."""
+    def adopt(self, family: str, estimator: str, *, eyes: Sequence[str], actor: str) -> int:
+        """Give what nobody has begun to the bundle that serves its family now, after an upgrade. Says how many.
+
+        `eyes`: those that the bundle has jobs for; one on both eyes stays with a bundle that combines them.
+        """
         table = tables.job
-        other = (table.c.family == family, table.c.estimator != estimator)
+        other = (table.c.family == family, table.c.estimator != estimator, table.c.eye.in_(eyes))
         return sum(
             self._move_all(state, JobEvent.REFRESH, other, actor=actor, reason="estimator-changed", estimator=estimator)
             for state in (JobState.WAITING, JobState.QUEUED)
@@ -176,7 +183,11 @@ class Jobs:
         A job that a later one has replaced, because more images came, stays as it is.
         """
         table, later = tables.job, tables.job.alias("later")
-        same = (later.c.study_id == table.c.study_id, later.c.family == table.c.family, later.c.eye == table.c.eye)
+        same = (
+            later.c.study_id == table.c.study_id,
+            later.c.family == table.c.family,
+            _amends(later.c.eye, table.c.eye),
+        )
         replaced = select(later.c.id).where(*same, later.c.id > table.c.id).exists()
         where = (~replaced,) if job_id is None else (~replaced, table.c.id == job_id)
         return self._move_all(
@@ -205,18 +216,24 @@ class Jobs:
         table = tables.job
         query = select(table.c.id).where(
             *_same_work(study_id, order),
+            table.c.eye == order.eye,
             table.c.estimator == order.estimator,
             table.c.inputs_digest == order.inputs_digest,
         )
         return connection.execute(query).first() is not None
 
     def _refresh(self, connection: Connection, study_id: int, order: Order, actor: str) -> bool:
-        """Give a job that nobody has looked at yet the newer inputs, instead of estimating the older ones first."""
+        """Give a job that nobody has looked at yet the newer inputs, instead of estimating the older ones first.
+
+        A job on one eye becomes the job on both, when the other eye has come.
+        """
         table = tables.job
         untouched = connection.execute(
             select(table.c.id, table.c.state)
             .where(*_same_work(study_id, order), table.c.state.in_((JobState.WAITING, JobState.QUEUED)))
             .where(table.c.attempts == 0, table.c.generation == 0, table.c.estimator == order.estimator)
+            .order_by(table.c.id.desc())
+            .limit(1)
             .with_for_update()
         ).first()
         if untouched is None:
@@ -228,6 +245,8 @@ class Jobs:
             JobEvent.REFRESH,
             actor=actor,
             reason="inputs-changed",
+            eye=order.eye,
+            after_job_id=_newest(connection, study_id, order, before=untouched.id),
             inputs_digest=order.inputs_digest,
             priority=order.priority,
             run_window=order.window,
@@ -242,9 +261,6 @@ class Jobs:
 
     def _insert(self, connection: Connection, study_id: int, order: Order, actor: str) -> int:
         now, table = self._clock.now(), tables.job
-        earlier = connection.execute(
-            select(table.c.id).where(*_same_work(study_id, order)).order_by(table.c.id.desc()).limit(1)
-        ).scalar_one_or_none()
         state = JobState.WAITING if order.window == "night" else JobState.QUEUED
         job_id = connection.execute(
             insert(table)
@@ -256,7 +272,7 @@ class Jobs:
                 inputs_digest=order.inputs_digest,
                 run_window=order.window,
                 priority=order.priority,
-                after_job_id=earlier,
+                after_job_id=_newest(connection, study_id, order),
                 created_at=now,
                 state=state,
                 run_after=now,
@@ -296,8 +312,22 @@ class Jobs:
 
 
 def _same_work(study_id: int, order: Order) -> tuple[ColumnElement[bool], ...]:
+    """The jobs whose reports the order's report would amend."""
     table = tables.job
-    return table.c.study_id == study_id, table.c.family == order.family, table.c.eye == order.eye
+    return table.c.study_id == study_id, table.c.family == order.family, table.c.eye.in_(AMENDS[order.eye])
+
+
+def _amends(later: ColumnElement[str], earlier: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a report on the later eye amends one on the earlier."""
+    return or_(*(and_(later == eye, earlier.in_(amended)) for eye, amended in AMENDS.items()))
+
+
+def _newest(connection: Connection, study_id: int, order: Order, *, before: int | None = None) -> int | None:
+    """The newest job that the order's report amends; None when it is the first."""
+    table = tables.job
+    older = () if before is None else (table.c.id < before,)
+    query = select(table.c.id).where(*_same_work(study_id, order), *older).order_by(table.c.id.desc()).limit(1)
+    return connection.execute(query).scalar_one_or_none()
 
 
 def _insert_inputs(connection: Connection, job_id: int, order: Order) -> None:

@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-from oculard.job import DeliveryState, JobState
+from oculard.job import AMENDS, DeliveryState, JobState
 
 metadata = MetaData(
     naming_convention={
@@ -152,7 +152,7 @@ job = Table(
     Column("created_at", Moment, nullable=False),
     *lease_columns(JobState, JobState.RUNNING),
     UniqueConstraint("study_id", "family", "eye", "estimator", "inputs_digest"),
-    one_of("eye", ("R", "L", "U")),
+    one_of("eye", AMENDS),
     one_of("run_window", ("now", "night")),
     Index("ix_job_ready", "state", "priority", "id"),
 )

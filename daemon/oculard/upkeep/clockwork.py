@@ -52,7 +52,7 @@ class Chores:
     def adopt(self) -> None:
         """Let the bundles in force serve what still waits for an older version of theirs."""
         for family in self.families.values():
-            count = self.jobs.adopt(family.name, family.estimator, actor="upkeep")
+            count = self.jobs.adopt(family.name, family.estimator, eyes=family.eyes, actor="upkeep")
             if count:
                 logger.info("jobs adopted", family=family.name, estimator=family.estimator, count=count)
 

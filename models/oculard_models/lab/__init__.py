@@ -1,16 +1,26 @@
-"""The command `oculard-lab`: paint eyes, look at bundles and photographs, train."""
+"""The command `oculard-lab`: paint eyes, look at tables and bundles, train, compare, evaluate, import, export."""
 
 from __future__ import annotations
 
 import typer
 
-from oculard_models.lab import painting, shelf, training
+from oculard_models.lab import (
+    comparing,
+    evaluating,
+    exporting,
+    importing,
+    painting,
+    quality,
+    shelf,
+    tables,
+    training,
+)
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 app = typer.Typer(
     name="oculard-lab",
-    help="The laboratory of oculard: paint, train, check.",
+    help="The laboratory of oculard: paint, train, compare, evaluate, import, export.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -19,8 +29,15 @@ app.add_typer(train, name="train")
 
 app.command("paint")(painting.paint)
 app.command("list")(shelf.list_bundles)
-app.command("quality")(shelf.quality)
+app.command("quality")(quality.quality)
+app.command("table")(tables.table_check)
+app.command("compare", context_settings=PASS_ON)(comparing.compare)
+app.command("evaluate")(evaluating.evaluate)
+app.command("import-keras")(importing.import_keras)
+app.command("export")(exporting.export)
+train.command("systemic", context_settings=PASS_ON)(training.train_systemic)
 train.command("systemic-demo", context_settings=PASS_ON)(training.train_systemic_demo)
+train.command("quality", context_settings=PASS_ON)(quality.train_quality)
 
 
 def main() -> None:

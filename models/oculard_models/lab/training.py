@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
 import typer
 
-from oculard_models.lab.console import fail
+from oculard_models.lab.console import fail, misuse
+
+T = TypeVar("T")
+
+PACKAGES = "hint: install the extra with  pip install 'oculard[lab]'"
+
+
+def train_systemic(context: typer.Context) -> None:
+    """Train sex, age, blood pressure, glucose, waist, BMI on a table of photographs; --help lists the settings."""
+    try:
+        from oculard_models.train import systemic
+    except ModuleNotFoundError as why:
+        fail(f"training needs `{why.name}`; {PACKAGES}")
+    answered(systemic.main, context.args)
 
 
 def train_systemic_demo(context: typer.Context) -> None:
@@ -12,5 +28,24 @@ def train_systemic_demo(context: typer.Context) -> None:
     try:
         from oculard_models.train import systemic_demo
     except ModuleNotFoundError as why:
-        fail(f"training needs `{why.name}`; hint: install the extra with  pip install 'oculard[lab]'")
-    systemic_demo.main(context.args)
+        fail(f"training needs `{why.name}`; {PACKAGES}")
+    answered(systemic_demo.main, context.args)
+
+
+def answered(main: Callable[[Sequence[str]], T], arguments: Sequence[str]) -> T:
+    """Run a script; leave with 2 for what was asked wrongly, with 1 for what then failed, and say which."""
+    from oculard_models.data.photographs import Unreadable
+    from oculard_models.data.scaling import ScalingWrong
+    from oculard_models.data.split import SplitWrong
+    from oculard_models.data.table import TableWrong
+    from oculard_models.export import ExportWrong
+    from oculard_models.nets.sixteen import NetWrong
+    from oculard_models.train.checkpoint import CheckpointWrong
+    from oculard_models.train.settings import TrainingWrong
+
+    try:
+        return main(arguments)
+    except (CheckpointWrong, NetWrong, ScalingWrong, SplitWrong, TableWrong, TrainingWrong) as why:
+        misuse(str(why))
+    except (ExportWrong, Unreadable) as why:
+        fail(str(why))

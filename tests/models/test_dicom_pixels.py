@@ -17,10 +17,10 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
 
-from oculard.imaging.decode import Undecodable, codestream_size, jpeg_rgb, read_rgb
 from oculard_models.data.paint import paint
 from oculard_models.data.painted_study import Visit, wrap_fundus
 from oculard_models.data.person import sample_people
+from oculard_models.dicom_pixels import Undecodable, codestream_size, jpeg_rgb, read_rgb
 from peers import program
 
 PIXELS_MAX = 50_000_000

@@ -1,17 +1,14 @@
-"""From a trained network to a bundle: ONNX file, parity check, manifest."""
+"""From a trained network to one ONNX file, and what that file gives beside the network."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
-from oculard_models.manifest import Manifest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +51,9 @@ def run_onnx(path: Path, batch: npt.NDArray[np.float32]) -> dict[str, npt.NDArra
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_outputs()]
-    return {name: column[:, 0] for name, column in zip(names, session.run(names, {INPUT: batch}), strict=True)}
+    return {
+        name: column.reshape(len(batch)) for name, column in zip(names, session.run(names, {INPUT: batch}), strict=True)
+    }
 
 
 def parity(net: nn.Module, path: Path, batch: npt.NDArray[np.float32]) -> float:
@@ -65,30 +64,3 @@ def parity(net: nn.Module, path: Path, batch: npt.NDArray[np.float32]) -> float:
         ours = net.eval()(torch.from_numpy(batch)).numpy()
     theirs = np.stack(list(run_onnx(path, batch).values()), axis=1)
     return float(np.abs(ours - theirs).max())
-
-
-def manifest_toml(manifest: Manifest) -> str:
-    """Write a manifest as TOML, so that `read_manifest` gives the same manifest again."""
-    content = manifest.model_dump(mode="json", exclude_none=True)
-    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
-    outputs = content.pop("output")
-    lines = [_line(key, value) for key, value in content.items() if key not in tables]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]", *_table(name, table)]
-    for output in outputs:
-        lines += ["", "[[output]]", *(_line(key, value) for key, value in output.items() if value != [])]
-    return "\n".join(lines) + "\n"
-
-
-def _table(name: str, table: dict[str, Any]) -> list[str]:
-    """Write one table: its plain values, then the tables in it."""
-    plain = [_line(key, value) for key, value in table.items() if not isinstance(value, dict)]
-    for key, inner in table.items():
-        if isinstance(inner, dict):
-            plain += ["", f"[{name}.{key}]", *_table(f"{name}.{key}", inner)]
-    return plain
-
-
-def _line(key: str, value: object) -> str:
-    """Write `key = value`; JSON's strings, numbers, booleans and flat lists are TOML's too."""
-    return f"{key} = {json.dumps(value, ensure_ascii=False)}"

@@ -1,0 +1,1 @@
+"""Brings networks that others trained into bundles. Its modules need the extra `lab`; importing it does not."""

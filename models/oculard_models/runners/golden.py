@@ -1,0 +1,62 @@
+"""The self-test of a bundle: its golden picture must give what the manifest promises, whatever runs it."""
+
+from __future__ import annotations
+
+import io
+from math import isfinite
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from oculard_models.contract import EstimateFailed, Estimator, ImageInput
+from oculard_models.manifest import BundleRefused
+from oculard_models.registry import Bundle
+
+GOLDEN_MAX_PX = 4096
+
+
+class Loaded(Estimator, Protocol):
+    """An estimator that knows its bundle, where it runs, and how to test itself."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """What it was loaded from."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where it really runs, best first: `cpu`, `cuda`, ... ; only what is in use."""
+
+    def self_test(self) -> None:
+        """Run the golden image. Raises BundleRefused."""
+
+
+def self_test(bundle: Bundle, estimator: Estimator) -> None:
+    """Run the golden image, two of it in one batch. Raises BundleRefused where an output is not as expected."""
+    golden, name = bundle.manifest.golden, bundle.folder.name
+    one = estimator.prepare(ImageInput(sop_instance_uid="2.25.0", eye="R", pixels=golden_pixels(bundle)))
+    try:
+        results = estimator.estimate(np.stack([one, one]))
+    except EstimateFailed as why:
+        raise BundleRefused(f"bundle `{name}`: self-test failed: {why}") from why
+    for result in results:
+        for output, expected in golden.expected.items():
+            got = result[output]
+            if not isfinite(got) or abs(got - expected) > golden.tolerance:
+                raise BundleRefused(
+                    f"bundle `{name}`: self-test failed: `{output}` of {golden.image} is {got:.4f},"
+                    f" expected {expected:.4f} +- {golden.tolerance:g}"
+                )
+
+
+def golden_pixels(bundle: Bundle) -> npt.NDArray[np.uint8]:
+    """Decode the golden image; rows x columns x 3, uint8, RGB. Raises BundleRefused."""
+    name = f"bundle `{bundle.folder.name}`: {bundle.manifest.golden.image}"
+    try:
+        with Image.open(io.BytesIO(bundle.golden_image()), formats=["PNG"]) as picture:
+            if max(picture.size) > GOLDEN_MAX_PX:
+                raise BundleRefused(f"{name} has {picture.size} pixels, {GOLDEN_MAX_PX} a side are allowed")
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as why:  # what Pillow raises on bad files
+        raise BundleRefused(f"{name} cannot be decoded: {why}") from why

@@ -1,0 +1,105 @@
+"""What every runner checks: the weights' bytes before they are read, the network's tensors, batches and results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from oculard_models.contract import EstimateFailed
+from oculard_models.manifest import BundleRefused
+from oculard_models.registry import Bundle
+from oculard_models.runners.onnx_file import NotOnnx, has_external_data
+
+FLOAT = "tensor(float)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """One input or output tensor of a network; a dimension that is left open is a name or None."""
+
+    name: str
+    type: str
+    shape: tuple[int | str | None, ...]
+
+
+def checked_content(bundle: Bundle) -> bytes:
+    """Return the bytes whose digest was checked; refuse what is no ONNX file or has tensors in other files."""
+    content = bundle.load()
+    try:
+        outside = has_external_data(content)
+    except NotOnnx as why:
+        raise BundleRefused(
+            f"bundle `{bundle.folder.name}`: {bundle.manifest.weights.file} is not ONNX: {why}"
+        ) from why
+    must(bundle, not outside, f"{bundle.manifest.weights.file} reads other files; hint: export it as one file")
+    return content
+
+
+def check_ports(bundle: Bundle, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+    """See that the network takes and gives what the manifest says. Raises BundleRefused."""
+    _check_input(bundle, inputs)
+    _check_outputs(bundle, outputs)
+
+
+def check_batch(bundle: Bundle, batch: npt.NDArray[np.float32]) -> None:
+    """A batch that was not prepared for this bundle is a bug of the caller's. Raises ValueError."""
+    size_px = bundle.manifest.input.size_px
+    if batch.shape[1:] != (3, *size_px) or batch.dtype != np.float32:
+        raise ValueError(f"expected images x 3 x {size_px} of float32, got {batch.shape}, {batch.dtype}")
+
+
+def to_rows(
+    bundle: Bundle, images: int, tensors: Sequence[npt.NDArray[np.float32] | npt.NDArray[np.float64]]
+) -> list[dict[str, float]]:
+    """Turn one tensor per output into one dict per image. Raises EstimateFailed where the numbers do not add up."""
+    columns = [np.asarray(tensor, dtype=np.float64) for tensor in tensors]
+    if any(column.size != images for column in columns):
+        shapes = ", ".join(str(column.shape) for column in columns)
+        raise EstimateFailed(f"bundle `{bundle.folder.name}` gave {shapes} for {images} images")
+    names = [output.name for output in bundle.manifest.output]
+    rows = np.stack([column.reshape(-1) for column in columns], axis=1).tolist()
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def must(bundle: Bundle, holds: bool, otherwise: str) -> None:
+    """Refuse the bundle unless a condition holds."""
+    if not holds:
+        raise BundleRefused(f"bundle `{bundle.folder.name}`: {otherwise}")
+
+
+def _check_input(bundle: Bundle, inputs: Sequence[Port]) -> None:
+    """The network must take exactly one tensor: the manifest's, float, any number of images, of the stated size."""
+    spec, names = bundle.manifest.input, [port.name for port in inputs]
+    must(bundle, names == [spec.tensor], f"input tensors are {names}, the manifest says `{spec.tensor}`")
+    shape, wanted = list(inputs[0].shape), [3, *spec.size_px]
+    fits = len(shape) == 4 and all(is_ == to_be or _free(is_) for is_, to_be in zip(shape[1:], wanted, strict=True))
+    must(bundle, inputs[0].type == FLOAT, f"input `{spec.tensor}` is {inputs[0].type}, not {FLOAT}")
+    must(bundle, fits, f"input `{spec.tensor}` has the shape {shape}, the manifest says images x {wanted}")
+    must(bundle, _free(shape[0]), f"input `{spec.tensor}` takes {shape[0]} images; hint: export a free batch size")
+
+
+def _check_outputs(bundle: Bundle, outputs: Sequence[Port]) -> None:
+    """Every tensor that the manifest names must be there and hold one float per image."""
+    ports = {port.name: port for port in outputs}
+    for output in bundle.manifest.output:
+        port = ports.get(output.tensor)
+        if port is None:
+            raise BundleRefused(
+                f"bundle `{bundle.folder.name}`: no output tensor `{output.tensor}`; there are {sorted(ports)}"
+            )
+        shape = list(port.shape)
+        single = len(shape) == 1 or (len(shape) == 2 and (shape[1] == 1 or _free(shape[1])))
+        must(bundle, port.type == FLOAT, f"output `{output.tensor}` is {port.type}, not {FLOAT}")
+        must(
+            bundle,
+            single and _free(shape[0]),
+            f"output `{output.tensor}` has the shape {shape}, not one value per image",
+        )
+
+
+def _free(dimension: int | str | None) -> bool:
+    """Tell whether a dimension is left open."""
+    return not isinstance(dimension, int)
