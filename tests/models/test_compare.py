@@ -22,7 +22,7 @@ from oculard_models.lab import comparing  # noqa: E402
 from oculard_models.nets.sixteen import SIXTEEN, architecture  # noqa: E402
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-SHORT = "--batch 8 --epochs 1 --rate 1e-3 --accelerator cpu".split()
+SHORT = ["--batch", "8", "--epochs", "1", "--rate", "1e-3", "--accelerator", "cpu"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -92,7 +92,7 @@ def test_compared_files_say_the_same(table: Path, tmp_path: Path):
 
     assert done.exit_code == 0, done.output
     assert [r["net"] for r in written] == [r["net"] for r in found] == ["oculard-small"]
-    assert 0.0 <= found[0]["auc_low"] <= found[0]["auc"] <= found[0]["auc_high"] <= 1.0
+    assert 0.0 <= found[0]["accuracy_low"] <= found[0]["accuracy"] <= found[0]["accuracy_high"] <= 1.0
     assert found[0]["parameters"] == 620_057
     assert found[0]["file_mb"] == pytest.approx(2.5, abs=0.1)
     assert Image.open(tmp_path / "compare.png").format == "PNG"

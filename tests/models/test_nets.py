@@ -58,7 +58,7 @@ def test_network_is_as_large_as_in_keras(name: str):
 
 def test_unknown_network_is_named():
     """A name that there is not is refused with those that there are."""
-    with pytest.raises(NetWrong, match="resnet-50.*efficientnet-b7"):
+    with pytest.raises(NetWrong, match=r"resnet-50.*efficientnet-b7"):
         build("resnet-50", ("sex",))
 
 
@@ -87,7 +87,7 @@ def test_initial_weights_of_another_network_are_refused(tmp_path: Path):
     path = tmp_path / "weights.pt"
     torch.save(build("oculard-small", ("sex",)).state_dict(), path)
 
-    with pytest.raises(NetWrong, match="does not fit `mobilenet`.*blocks"):
+    with pytest.raises(NetWrong, match=r"does not fit `mobilenet`.*blocks"):
         build("mobilenet", ("sex",), initial=path)
 
 

@@ -29,11 +29,11 @@ def test_shipped_bundles_are_found_without_asking():
 
 def test_extra_folder_adds_its_bundles(tmp_path: Path):
     """A bundle in another folder is found after the shipped ones."""
-    edit_manifest(shipped_copy(tmp_path), 'version = "1.0.0"', 'version = "1.0.1"')
+    edit_manifest(shipped_copy(tmp_path), 'version = "1.1.0"', 'version = "1.1.1"')
 
     bundles, refusals = find_bundles([tmp_path, BUNDLES])
 
-    assert bundles[-1].identity == "systemic-demo 1.0.1"
+    assert bundles[-1].identity == "systemic-demo 1.1.1"
     assert bundles[-1].card.startswith("# systemic-demo")
     assert refusals == []
 
@@ -51,7 +51,7 @@ def test_second_bundle_of_the_same_name_and_version_is_refused(tmp_path: Path):
 
 def test_one_broken_bundle_does_not_hide_the_others(tmp_path: Path):
     """Every folder is judged by itself; hidden ones are left alone."""
-    edit_manifest(shipped_copy(tmp_path), 'version = "1.0.0"', 'version = "2.0.0"')
+    edit_manifest(shipped_copy(tmp_path), 'version = "1.1.0"', 'version = "2.0.0"')
     (tmp_path / "broken").mkdir()
     (tmp_path / ".hidden").mkdir()
 

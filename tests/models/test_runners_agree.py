@@ -27,7 +27,10 @@ RUNNERS: tuple[Runner, Runner] = ("onnx", "torch")
 QUICK = ("oculard-small", "mobilenet", "mobilenet-v2", "efficientnet-b0")
 APART = 0.02  # of a reported value, in its unit: the last reported digit, and one for its rounding
 SHARE = 1e-4  # ... or of the value itself: untrained networks give ages of thousands of years
-INT8_SHARE = 0.1  # of an interval: bytes that lie on the edge round either way, and the next layers widen that
+SHARES = {  # of an interval, for the variants
+    "int8": 0.04,  # what lies on the edge of a byte rounds either way; measured 0.02 (0.07 with 8-bit weights)
+    "fp16": 0.01,  # onnxruntime keeps halves between its layers, we do not; measured 0.002
+}
 
 
 def both(bundle: Bundle) -> list[list[dict[str, float]]]:
@@ -87,19 +90,15 @@ def fresh(name: str, folder: Path) -> Bundle:
     return exported(folder, net.eval(), input=spec, outputs=(AGE.model_copy(update={"valid": None}), SEX))
 
 
-def test_half_precision_gives_the_same_findings(tmp_path: Path):
-    """The fp16 variant of the demonstration, which both compute in float32 on a processor."""
-    must_agree(variant(tmp_path, "fp16"))
-
-
-def test_bytes_give_the_same_findings_but_for_rounding(tmp_path: Path):
-    """The int8 variant of the demonstration: values within a tenth of their interval."""
-    bundle = variant(tmp_path, "int8")
+@pytest.mark.parametrize("kind", SHARES)
+def test_variant_gives_the_same_findings_but_for_rounding(kind: str, tmp_path: Path):
+    """The variants of the demonstration: values within a small share of their interval."""
+    bundle = variant(tmp_path, kind)
     for ours, theirs in zip(*both(bundle), strict=True):
         for output in bundle.manifest.output:
             if output.uncertainty is not None:
                 apart = abs(ours[output.name] - theirs[output.name]) * output.scale
-                assert apart <= INT8_SHARE * output.uncertainty
+                assert apart <= SHARES[kind] * output.uncertainty
 
 
 def variant(folder: Path, kind: str) -> Bundle:

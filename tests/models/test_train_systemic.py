@@ -27,7 +27,20 @@ from oculard_models.train.checkpoint import read_checkpoint  # noqa: E402
 from oculard_models.train.estimating import estimate  # noqa: E402
 from oculard_models.train.intervals import half_widths  # noqa: E402
 
-SHORT = "--net oculard-small --size-px 48 --epochs 1 --batch 8 --accelerator cpu --demonstration yes".split()
+SHORT = [
+    "--net",
+    "oculard-small",
+    "--size-px",
+    "48",
+    "--epochs",
+    "1",
+    "--batch",
+    "8",
+    "--accelerator",
+    "cpu",
+    "--demonstration",
+    "yes",
+]
 PEOPLE = 52
 
 

@@ -112,7 +112,7 @@ def write_variant(
         original.unlink()
         write_files(inside, draft, draft.metrics)
         measured.append(_measured(source, read_bundle(inside), held_out))
-        if False:
+        if not force:
             _must_be_small(draft.name, measured[0])
         write_text(inside, _card(draft, kind, source, measured[0]), {**draft.metrics, "drift": asdict(measured[0])})
 

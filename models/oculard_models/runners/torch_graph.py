@@ -125,7 +125,7 @@ def _step(node: Any, title: str, opset: int) -> Step:
 
 
 def _widened(step: Step) -> Step:
-    """Compute in float32 what is stored as float16, as onnxruntime does: processors are slow at halves."""
+    """Compute in float32 what is stored as float16, much as onnxruntime does: processors are slow at halves."""
 
     def run(*inputs: Tensor | None) -> Any:
         made = step.run(*inputs)

@@ -23,12 +23,11 @@ class Width:
 
 def half_widths(predictions: Predictions, level: float = LEVEL) -> Mapping[str, Width]:
     """Return the widths of every value (not of sex) from people who neither trained nor chose the network."""
+    people = predictions.by_person()
+    both = people.where(people.eyes == "RL")
     return {
-        name: Width(
-            one=_width(*_one_each(predictions, k), level),
-            both=_width(*_both(predictions, k), level),
-        )
-        for k, name in enumerate(predictions.names)
+        name: Width(one=_width(*_one_each(predictions, name), level), both=_width(*_known(both, name), level))
+        for name in predictions.names
         if name != "sex"
     }
 
@@ -42,33 +41,21 @@ def _width(truth: Numbers, estimate: Numbers, level: float) -> float | None:
     return width if width > 0 else None
 
 
-def _one_each(predictions: Predictions, k: int) -> tuple[Numbers, Numbers]:
-    """Take one photograph a person, right and left eyes in turn: errors of one person are no two new cases."""
-    rows = _rows(predictions, k)
-    chosen = [at[min(turn % 2, len(at) - 1)] for turn, at in enumerate(rows.values())]
-    return predictions.truth[chosen, k], predictions.estimate[chosen, k]
+def _known(predictions: Predictions, name: str) -> tuple[Numbers, Numbers]:
+    """Keep the rows that have a truth and an estimate."""
+    truth, estimate = predictions.of(name)
+    known = np.isfinite(truth) & np.isfinite(estimate)
+    return truth[known], estimate[known]
 
 
-def _both(predictions: Predictions, k: int) -> tuple[Numbers, Numbers]:
-    """Average the photographs of each eye, then both eyes, of the people who have both."""
-    truth, estimate = [], []
-    for at in _rows(predictions, k).values():
-        eyes = predictions.eyes[at]
-        if {"R", "L"} <= set(eyes.tolist()):
-            guess = predictions.estimate[at, k]
-            estimate.append((guess[eyes == "R"].mean() + guess[eyes == "L"].mean()) / 2)
-            truth.append(predictions.truth[at, k].mean())
-    return np.array(truth), np.array(estimate)
-
-
-def _rows(predictions: Predictions, k: int) -> dict[str, list[int]]:
-    """Group the rows where a value is known by person: a right eye first, then a left one, then what else there is."""
-    known = np.flatnonzero(np.isfinite(predictions.truth[:, k]) & np.isfinite(predictions.estimate[:, k]))
+def _one_each(predictions: Predictions, name: str) -> tuple[Numbers, Numbers]:
+    """Take one photograph a person, right and left eyes in turn: the errors of one person are no two new cases."""
+    truth, estimate = predictions.of(name)
     rows: dict[str, list[int]] = {}
-    for row in sorted(known.tolist(), key=lambda row: (str(predictions.persons[row]), predictions.eyes[row] != "R")):
+    for row in np.flatnonzero(np.isfinite(truth) & np.isfinite(estimate)).tolist():
         rows.setdefault(str(predictions.persons[row]), []).append(row)
-    for person, at in rows.items():
-        left = next((row for row in at if predictions.eyes[row] == "L"), None)
-        if left is not None and len(at) > 2:
-            rows[person] = [at[0], left, *(row for row in at[1:] if row != left)]
-    return rows
+    wanted = {person: "RL"[turn % 2] for turn, person in enumerate(sorted(rows))}
+    chosen = [
+        next((row for row in at if predictions.eyes[row] == wanted[person]), at[0]) for person, at in rows.items()
+    ]
+    return truth[chosen], estimate[chosen]

@@ -217,6 +217,13 @@ def _cut(shot: Shot, rng: np.random.Generator) -> Shot:
     return _relit(shot, degrade.cut_off(shot.scene, float(rng.uniform(0.35, 0.95)), float(rng.uniform(0, 2 * pi))))
 
 
+def _banded(shot: Shot, rng: np.random.Generator) -> Shot:
+    """Cut at both ends, as by a frame that is too low: always across, never more than most of the circle."""
+    first, second, turn = rng.uniform(0.60, 0.95), rng.uniform(0.60, 0.95), rng.normal(pi / 2, 0.1)
+    scene = degrade.cut_off(degrade.cut_off(shot.scene, float(first), float(turn)), float(second), float(turn + pi))
+    return _relit(shot, scene)
+
+
 def _strongly_cut(shot: Shot, rng: np.random.Generator) -> Shot:
     return _relit(shot, degrade.cut_off(shot.scene, float(rng.uniform(0.30, 0.42)), float(rng.uniform(0, 2 * pi))))
 
@@ -244,6 +251,7 @@ KINDS: Mapping[str, Spoiling] = MappingProxyType(
         "brightened": _brightened,
         "uneven": _uneven,
         "cut": _cut,
+        "band": _banded,
         "mixed": _mixed,
         "defocused!": _strongly_defocused,  # those with an exclamation mark are ungradable: for measuring
         "veiled!": _strongly_veiled,

@@ -54,6 +54,7 @@ MEASURED = (
     *("defocused!", "veiled!", "darkened!", "brightened!", "cut!"),
 )
 PAINTED_COPIES = 3  # cases of every painted eye
+BANDS = 3  # further cases of every photograph that are cut at both ends
 Job = Callable[[], Case]
 STDERR = Console(stderr=True)
 
@@ -86,7 +87,12 @@ def learning_jobs(real: Sequence[Source], settings: Settings) -> list[Job]:
         rng = random(settings, 2, k)
         for kind in ("clean", *rng.choice(LEARNT, PAINTED_COPIES - 1)):
             jobs.append(partial(painted_case, settings.seed * 100_000 + k, str(kind), random(settings, 6, len(jobs))))
-    return jobs + other_jobs(real, settings, settings.others, 3)
+    jobs += other_jobs(real, settings, settings.others, 3)
+    bands = [source for source in real for _ in range(BANDS)]
+    jobs += [partial(case_of, source, "band", random(settings, 7, k)) for k, source in enumerate(bands)]
+    for k in range(settings.painted):
+        jobs.append(partial(painted_case, settings.seed * 100_000 + k, "band", random(settings, 8, k)))
+    return jobs
 
 
 def measuring_jobs(real: Sequence[Source], settings: Settings) -> list[Job]:
