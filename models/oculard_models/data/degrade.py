@@ -32,7 +32,7 @@ class Scene:
     @property
     def diameter_px(self) -> float:
         """Of the field."""
-        return self.pixels.shape[0] * (1.0 - 2.0 * MARGIN)
+        return float(self.pixels.shape[0] * (1.0 - 2.0 * MARGIN))
 
     def places(self) -> tuple[Plane, Plane]:
         """Return x and y of every pixel in radii of the field, a row and a column."""
@@ -165,7 +165,7 @@ def _scene(picture: npt.NDArray[np.floating] | Pixels, inside: Mask) -> Scene:
 
 
 def _bytes(picture: npt.NDArray[np.floating]) -> Pixels:
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(picture), 0, 255), dtype=np.uint8)
 
 
 def blurred(pixels: npt.NDArray[np.uint8], radius_px: float) -> npt.NDArray[np.uint8]:
@@ -176,7 +176,8 @@ def _circle(size_px: int) -> Mask:
     """Return the field of a scene: a filled circle with a margin and an edge one pixel soft."""
     place = np.arange(size_px, dtype=np.float32) + 0.5 - size_px / 2
     radius = size_px / 2 * (1.0 - 2.0 * MARGIN)
-    return np.clip(radius - np.hypot(place[None, :], place[:, None]) + 0.5, 0.0, 1.0).astype(np.float32)
+    soft = np.clip(radius - np.hypot(place[None, :], place[:, None]) + 0.5, 0.0, 1.0)
+    return np.asarray(soft, dtype=np.float32)
 
 
 def _window(pixels: Pixels, centre: tuple[float, float], half: float, size_px: int) -> Pixels:

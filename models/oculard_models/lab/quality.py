@@ -20,7 +20,7 @@ def quality(
     / SHIPPED_GATE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print grade, reasons, suggested eye and measures of every photograph. Exit 1 if one is unreadable or none there."""
+    """Print grade, reasons, suggested eye and measures of every photograph. Exit 1 if one cannot be read."""
     from oculard_models.data.photographs import Unreadable, read_pixels
 
     paths = sorted(path for path in folder.rglob(pattern) if path.is_file())

@@ -74,7 +74,7 @@ def haze_figures(measured: Measured, found: Sequence[Quality], sharpness: Mappin
         "spearman_of_plain_sharpness": spearman(truth, -plain),
         "mae": round(float(np.abs(truth - score).mean()), 3),
         "graders_scores_by_grade": {
-            grade.value: sorted(float(truth[k]) for k, row in enumerate(rows) if found[row].grade is grade)
+            grade.value: sorted(float(truth[k]) for k, row in enumerate(rows.tolist()) if found[row].grade is grade)
             for grade in Grade
         },
     }
@@ -104,7 +104,7 @@ def eye_figures(measured: Measured, found: Sequence[Quality]) -> dict[str, objec
     rows = np.flatnonzero(np.isin(measured.kinds, PHOTOGRAPH) & ~np.isnan(measured.labels["disc_x"]))
     rows = rows[np.abs(measured.labels["disc_x"][rows]) >= 0.15]
     right = ["R" if x > 0 else "L" for x in measured.labels["disc_x"][rows]]
-    said = [found[row].suggested_eye for row in rows]
+    said = [found[row].suggested_eye for row in rows.tolist()]
     return {
         "photographs": len(rows),
         "suggested": sum(eye is not None for eye in said),
@@ -143,7 +143,7 @@ def fundus_figures(measured: Measured, found: Sequence[Quality]) -> dict[str, ob
 
 def clean(measured: Measured) -> npt.NDArray[np.bool_]:
     """The photographs that were varied and not spoiled, without those that are hazy by themselves."""
-    return (measured.kinds == "clean") & (np.nan_to_num(measured.labels["haze"], nan=9.0) <= 4.5)
+    return np.asarray((measured.kinds == "clean") & (np.nan_to_num(measured.labels["haze"], nan=9.0) <= 4.5))
 
 
 def area(score: Numbers, cases: npt.NDArray[np.bool_], controls: npt.NDArray[np.bool_]) -> float:
@@ -154,8 +154,8 @@ def area(score: Numbers, cases: npt.NDArray[np.bool_], controls: npt.NDArray[np.
 
 def shares(found: Sequence[Quality], rows: npt.NDArray[np.bool_]) -> dict[str, object]:
     """Count how often every grade is given."""
-    grades = [found[row].grade for row in np.flatnonzero(rows)]
-    return {"pictures": len(grades)} | {grade.value: grades.count(grade) for grade in Grade}
+    grades = [found[row].grade for row in np.flatnonzero(rows).tolist()]
+    return {"pictures": len(grades), **{grade.value: grades.count(grade) for grade in Grade}}
 
 
 def spearman(one: Numbers, two: Numbers) -> float:

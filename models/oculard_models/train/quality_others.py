@@ -45,7 +45,7 @@ def _in_circle(pixels: Pixels) -> Pixels:
     size = min(pixels.shape[:2])
     place = (np.arange(size) + 0.5) / (size / 2) - 1.0
     inside = np.hypot(place[None, :], place[:, None]) < 1.0 - 2.0 * MARGIN
-    return (pixels[:size, :size] * inside[..., None]).astype(np.uint8)
+    return np.asarray(pixels[:size, :size] * inside[..., None], dtype=np.uint8)
 
 
 def _grid(rng: np.random.Generator, rows: int, columns: int, channels: int) -> np.ndarray:
@@ -54,11 +54,11 @@ def _grid(rng: np.random.Generator, rows: int, columns: int, channels: int) -> n
         Image.fromarray(rng.random((rows, columns), dtype=np.float32)).resize((SIZE_PX, SIZE_PX), 3)
         for _ in range(channels)
     ]
-    return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=2), 0.0, 1.0)
+    return np.asarray(np.clip(np.stack([np.asarray(plane) for plane in planes], axis=2), 0.0, 1.0))
 
 
 def _bytes(picture: np.ndarray) -> Pixels:
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture, 0, 255), dtype=np.uint8)
 
 
 def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

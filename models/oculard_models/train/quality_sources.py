@@ -85,7 +85,7 @@ def painted_source(seed: int) -> Source:
 def seen(pixels: Pixels) -> npt.NDArray[np.uint8]:
     """Prepare a picture exactly as the daemon does: 3 x rows x columns, as bytes."""
     tensor = prepare(ImageInput(sop_instance_uid="2.25.0", eye="R", pixels=pixels), SPEC)
-    return np.clip(np.rint(tensor * 255.0), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(tensor * 255.0), 0, 255), dtype=np.uint8)
 
 
 def _csdi(folder: Path) -> Iterator[Source]:
