@@ -40,6 +40,9 @@ test-slow: setup-dev peers  ## and what takes minutes: all sixteen networks, end
 sim: setup-dev  ## the seeded simulation, long form
 	$(BIN)/python -m pytest tests/simulation --simulate 1000
 
+bench: setup-dev  ## what is fast and what is not, side by side; `make bench ARGS="workers --json FILE"`
+	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
 check: setup-dev  ## style, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

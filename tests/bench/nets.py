@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from oculard_models.train.systemic_outputs import CONCEPTS
 
 from oculard_models.data.paint import paint
 from oculard_models.data.person import CENTRE, sample_people
@@ -15,6 +14,7 @@ from oculard_models.export import Draft, write_bundle
 from oculard_models.manifest import Combine, InputSpec, Output, OutputKind
 from oculard_models.nets.sixteen import SIXTEEN, build
 from oculard_models.registry import Bundle
+from oculard_models.train.outputs import CONCEPTS
 
 SEED = 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
@@ -16,6 +17,7 @@ from bench.nets import random_bundle
 from bench.tables import Table, middle, seconds
 from oculard.clock import SystemClock
 from oculard.inference.estimators import Estimators, families
+from oculard.inference.grading import QualityGate
 from oculard.inference.worker import Worker
 from oculard.intake.role import folder_import
 from oculard.report.request import Device
@@ -122,6 +124,7 @@ class _Bench:
             jobs=self.shelf.jobs,
             vault=self.shelf.vault,
             alarms=self.shelf.alarms,
+            gate=QualityGate(found, self.settings.worker.quality_gate, threads=self.settings.worker.threads),
             estimators=Estimators(found, providers=["cpu"], threads=self.settings.worker.threads),
             device=Device(manufacturer="oculard", software_version="0", serial_number="1", device_uid="2.25.1"),
             peers=["pacs"],
@@ -153,8 +156,6 @@ class _Bench:
         """Mean seconds a job spent in each stage."""
         with self.shelf.database.read() as connection:
             took = [row for (row,) in connection.exec_driver_sql("SELECT took FROM report").all()]
-        import json
-
         rows = [json.loads(row) if isinstance(row, str) else row for row in took]
         names = list(dict.fromkeys(name for row in rows for name in row))
         return {name: float(np.mean([row.get(name, 0.0) for row in rows])) for name in names}
