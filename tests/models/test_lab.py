@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from oculard_models.data.paint import paint
 from oculard_models.data.person import sample_people
+from oculard_models.data.table import read_table
 from oculard_models.lab import app
 from oculard_models.manifest import read_manifest
 
@@ -22,7 +23,7 @@ LAB = CliRunner()
 
 
 def test_paint_writes_pictures_and_their_attributes(tmp_path: Path):
-    """Paths go to stdout, the planted attributes into the table, and both describe the same people."""
+    """Paths go to stdout, the planted attributes into a table that trains, and both describe the same people."""
     done = LAB.invoke(
         app, ["paint", str(tmp_path / "eyes"), "--count", "2", "--size", "96", "--csv", str(tmp_path / "t.csv")]
     )
@@ -33,8 +34,10 @@ def test_paint_writes_pictures_and_their_attributes(tmp_path: Path):
     with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     people = sample_people(2, seed=1)
-    assert [float(row["age"]) for row in rows] == [person.age for person in people]
-    np.testing.assert_array_equal(np.asarray(Image.open(paths[3])), paint(people[1], "L", int(rows[1]["seed"]), 96))
+    assert [float(row["age"]) for row in rows] == [person.age for person in people for _ in "RL"]
+    np.testing.assert_array_equal(np.asarray(Image.open(paths[3])), paint(people[1], "L", 1_000_001, 96))
+    table = read_table(tmp_path / "t.csv", images=tmp_path / "eyes")
+    assert [(p.path, p.eye) for p in table.photographs] == list(zip(paths, "RLRL", strict=True))
 
 
 def test_paint_writes_dicom_studies(tmp_path: Path):

@@ -24,16 +24,18 @@ def paint(
     seed: Annotated[int, typer.Option(min=0, max=999, help="The same seed paints the same people.")] = 1,
     size: Annotated[int, typer.Option(min=64, max=4096, help="Height and width in pixels.")] = 1024,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM studies instead of PNG files.")] = False,
-    table: Annotated[Path | None, typer.Option("--csv", help="Write the planted attributes to this file.")] = None,
+    table: Annotated[Path | None, typer.Option("--csv", help="Write the table of what is planted.")] = None,
 ) -> None:
-    """Paint the eyes of people who do not exist. Prints the path of every file."""
+    """Paint the eyes of people who do not exist. Prints the path of every file; the table is one to train with."""
     people = sample_people(count, seed)
     seeds = [seed * PEOPLE_MAX + index for index in range(count)]
     write = _write_studies if dicom else _write_pictures
+    paths = []
     for path in write(folder, followed(list(zip(seeds, people, strict=True)), "painting"), size):
         typer.echo(path)
+        paths.append(path.relative_to(folder))
     if table is not None:
-        _write_attributes(table, seeds, people)
+        _write_table(table, paths, seeds, people)
 
 
 def _write_pictures(folder: Path, people: Iterable[tuple[int, Person]], size_px: int) -> Iterator[Path]:
@@ -54,9 +56,11 @@ def _write_studies(folder: Path, people: Iterable[tuple[int, Person]], size_px: 
         yield from write_study(folder / str(seed), topcon_like_study(person, seed=seed, size_px=size_px))
 
 
-def _write_attributes(path: Path, seeds: Sequence[int], people: Sequence[Person]) -> None:
-    """Write what is planted: one row a person."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["seed", *asdict(people[0])])
+def _write_table(table: Path, paths: Sequence[Path], seeds: Sequence[int], people: Sequence[Person]) -> None:
+    """Write what is planted: one row a photograph, two a person, right before left (see data/table.py)."""
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["path", "person", "eye", *asdict(people[0])])
         writer.writeheader()
-        writer.writerows({"seed": seed} | asdict(person) for seed, person in zip(seeds, people, strict=True))
+        for index, path in enumerate(paths):
+            person, eye = index // 2, "RL"[index % 2]
+            writer.writerow({"path": path, "person": f"painted-{seeds[person]}", "eye": eye} | asdict(people[person]))

@@ -41,6 +41,7 @@ from oculard_models.train.quality_cases import LABELS, as_mirrored, as_taken, ca
 from oculard_models.train.quality_figures import Measured, figures
 from oculard_models.train.quality_learning import Cases, Learning, learn, learn_readings, predict
 from oculard_models.train.quality_sources import DataWrong, Source, real_sources
+from oculard_models.train.settings import as_options
 
 # --- settings -------------------------------------------------------------------------------------------------------
 
@@ -194,7 +195,7 @@ def report(learnt: Cases, measured: Cases, real: Sequence[Source], settings: Set
     sharpness = {source.name: detail(source.scene) for source in real if source.haze is not None}
     patients = len({source.group for source in real})
     return {
-        "command": "oculard-lab train quality " + as_options(settings),
+        "command": "oculard-lab train quality " + as_options(settings, without=("data", "out", "checkpoint")),
         "date": datetime.now(UTC).date().isoformat(),
         "data": "38 photographs of ../shared/data/fundus (HRF, IDRiD, CSDI, scikit-image), spoiled by known amounts; "
         "every figure from a network that never saw the patient",
@@ -218,12 +219,6 @@ def asked(arguments: Sequence[str]) -> Settings:
     if not 2 <= settings.folds <= 14:
         parser.error(f"--folds must be from 2 to 14, got {settings.folds}")
     return settings
-
-
-def as_options(settings: Settings) -> str:
-    """Write settings as the options that give them again, without the paths of one machine."""
-    kept = {name: value for name, value in asdict(settings).items() if name not in ("data", "out", "checkpoint")}
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in kept.items())
 
 
 def main(arguments: Sequence[str]) -> None:

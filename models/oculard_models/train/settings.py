@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from typing import Any, TypeVar
@@ -77,7 +78,7 @@ def as_options(settings: object, *, without: Iterable[str]) -> str:
     """Write settings as the options that give them again, without those that hold only for one machine."""
     values: Mapping[str, object] = asdict(settings)  # type: ignore[call-overload]  # likewise
     kept = {name: value for name, value in values.items() if name not in set(without) and value != ""}
-    return " ".join(f"{_option(name)} {value}" for name, value in kept.items())
+    return " ".join(f"{_option(name)} {shlex.quote(str(value))}" for name, value in kept.items())
 
 
 def _option(name: str) -> str:
