@@ -98,7 +98,7 @@ def test_bundle_estimates_what_the_network_does(made: Path, study: Path):
     """The exported bundle, run as the daemon runs it, gives what the checkpoint gives, in the table's units."""
     bundle, photographs = read_bundle(made), read_table(study).photographs[:4]
     estimator = OnnxEstimator(bundle, choose_providers(["cpu"], ["CPUExecutionProvider"]), threads=1)
-    trained = read_checkpoint(made.with_name("bundle-run") / "trained.pt")
+    trained = read_checkpoint(made.with_name("_bundle-run") / "trained.pt")
 
     ours = estimate(trained.net, photographs, trained.spec, trained.scaling, batch=4)
     theirs = predict(estimator, bundle.manifest, photographs)
@@ -120,7 +120,7 @@ def test_card_and_figures_say_where_they_come_from(made: Path, study: Path):
 
 def test_run_keeps_split_and_metrics(made: Path):
     """The run's folder has the split, the metrics and the checkpoints."""
-    names = {path.name for path in made.with_name("bundle-run").iterdir()}
+    names = {path.name for path in made.with_name("_bundle-run").iterdir()}
 
     assert {"split.json", "metrics.csv", "best.ckpt", "last.ckpt", "trained.pt"} <= names
 

@@ -62,7 +62,7 @@ class Settings(Fit):
     images: str = field(default="", metadata={"help": "folder of the photographs; the table's if not given"})
     split: str = field(default="", metadata={"help": "split.json of an earlier run, to use the same people"})
     run: str = field(
-        default="", metadata={"help": "folder of checkpoints and metrics; the bundle's with -run if not given"}
+        default="", metadata={"help": "folder of checkpoints and metrics; `_NAME-run` beside the bundle if not given"}
     )
     resume: str = field(default="", metadata={"help": "last.ckpt of an interrupted run, or its folder"})
     net: str = "efficientnet-b7"
@@ -110,7 +110,7 @@ class Settings(Fit):
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return Path(self.run) if self.run else Path(self.out).with_name(Path(self.out).name + "-run")
+        return Path(self.run) if self.run else Path(self.out).with_name(f"_{Path(self.out).name}-run")
 
 
 def input_spec(chosen: Architecture, *, size_px: int, crop: str, left: str) -> InputSpec:
