@@ -54,7 +54,7 @@ def test_measures_travel_with_their_command(folder: Path):
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
     assert metrics["command"].startswith("oculard-lab train ")
-    assert metrics["people"]["test"] >= 300
+    assert metrics["people"]["test"] >= (300 if read_manifest(folder).demonstration else 20)  # painted people are cheap
     assert metrics["date"]
 
 

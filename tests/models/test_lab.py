@@ -81,7 +81,7 @@ def test_quality_prints_grade_and_measures(tmp_path: Path):
     rows = {row["file"]: row for row in json.loads(done.stdout)}
     assert rows["eye.jpg"]["grade"] == "good"
     assert rows["black.jpg"]["grade"] == "ungradable"
-    assert "not-fundus" in rows["black.jpg"]["reasons"]
+    assert "no-field" in rows["black.jpg"]["reasons"]
 
 
 def test_quality_of_nothing_fails_with_a_hint(tmp_path: Path):
