@@ -8,11 +8,14 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+
+import structlog
 
 from bench import photographs, trunk, workers
 from bench.tables import Table
@@ -34,6 +37,7 @@ def main() -> None:
     unknown = set(asked.items) - set(ITEMS)
     if unknown:
         parser.error(f"there is no item {', '.join(sorted(unknown))}; choose from {', '.join(ITEMS)}")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     machine = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),

@@ -75,7 +75,7 @@ def measure() -> Table:
         rows=rows,
         remarks=[
             f"One {PIXELS} x {PIXELS} JPEG an eye and one report an eye; the worker's time is from claim to commit,",
-            "with decoding, quality gate, report and two fsyncs. Stages add up over lanes that run at the same time.",
+            "with decoding, quality gate, report and fsyncs. Raw sees tensors that are ready.",
         ],
         raw=raw,
     )

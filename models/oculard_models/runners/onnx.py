@@ -111,6 +111,12 @@ class OnnxEstimator:
         OutOfMemory where a smaller batch may.
         """
         check_batch(self.bundle, batch)
+        if self.devices == ("cpu",):  # a batch leaves the caches there: B7 took 1.6 s an image for 0.7
+            return [row for image in range(len(batch)) for row in self._run(batch[image : image + 1])]
+        return self._run(batch)
+
+    def _run(self, batch: npt.NDArray[np.float32]) -> list[dict[str, float]]:
+        """Run so many images at once."""
         try:
             tensors = self._session.run(self._tensors, {self.spec.tensor: batch})
         except _errors() as why:
