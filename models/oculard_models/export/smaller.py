@@ -22,8 +22,8 @@ def write_int8(source: Path, target: Path, tensor: str, calibration: Sequence[np
 
     The ranges of the activations come from the calibration batches, which are run image by image: the histograms need
     every tensor of what runs at once. The first convolution stays as it is: it sees the picture itself. Weights have 7
-    bits: with 8, onnxruntime's fused and plain kernels differed by up to 0.17 raw on a processor without VNNI, with 7 by
-    0.02; an overflow between two products would look like that.
+    bits: with 8, onnxruntime's fused and plain kernels differed by up to 0.17 raw on a processor without VNNI, with 7
+    by 0.02; an overflow between two products would look like that.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import create_calibrator
