@@ -18,7 +18,7 @@ from oculard_models.manifest import InputSpec  # noqa: E402
 from oculard_models.nets.sixteen import build  # noqa: E402
 from oculard_models.train.checkpoint import About, CheckpointWrong, read_about, read_checkpoint  # noqa: E402
 from oculard_models.train.fitting import BEST, LAST, TRAINED, Job, fit, take_finished  # noqa: E402
-from oculard_models.train.learner import rate_share  # noqa: E402
+from oculard_models.train.learner import Shuffled, rate_share  # noqa: E402
 from oculard_models.train.losses import masked_loss  # noqa: E402
 from oculard_models.train.settings import Fit, TrainingWrong, as_options, asked  # noqa: E402
 
@@ -262,6 +262,20 @@ def test_rate_rises_and_falls():
     assert shares[0] < 0.1
     assert max(shares) == shares[10] == 1.0
     assert shares[100] == pytest.approx(0.0)
+
+
+def test_order_follows_from_seed_and_epoch():
+    """Every epoch has everybody once in an order of its own, the same again for the same epoch; the data hear of it."""
+    data = Planted(32)
+    one, other = Shuffled(data, 1), Shuffled(Planted(32), 1)
+    one.set_epoch(1)
+    later = list(one)
+
+    assert sorted(later) == sorted(other) == list(range(32))
+    assert later != list(other)
+    assert data.epoch == 1
+    other.set_epoch(1)
+    assert list(other) == later
 
 
 class Trap:
