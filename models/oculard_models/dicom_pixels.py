@@ -109,7 +109,7 @@ def _decoded(path: Path, header: Dataset, size: tuple[int, int]) -> npt.NDArray[
             if said not in (None, size):
                 raise Undecodable("pixels-inconsistent", f"the codestream holds {said}, the header says {size}")
             if syntax == uid.JPEGBaseline8Bit and ds.get("PhotometricInterpretation") in ("YBR_FULL_422", "YBR_FULL"):
-                rgb = jpeg_rgb(frame)
+                rgb = jpeg_rgb(frame, size)
                 if rgb is not None:
                     return rgb
         with warnings.catch_warnings():
@@ -121,7 +121,7 @@ def _decoded(path: Path, header: Dataset, size: tuple[int, int]) -> npt.NDArray[
         raise Undecodable("pixels-undecodable", f"the pixels cannot be decoded: {type(why).__name__}") from why
 
 
-def jpeg_rgb(frame: bytes) -> npt.NDArray[np.uint8] | None:
+def jpeg_rgb(frame: bytes, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
     """An ordinary YCbCr JPEG as RGB by libjpeg's own conversion; None for anything unusual, which pydicom must judge.
 
     The same values as pydicom's conversion, but for how a half is rounded (a test compares them), in a fifth of the
@@ -129,6 +129,10 @@ def jpeg_rgb(frame: bytes) -> npt.NDArray[np.uint8] | None:
     Adobe marker.
     """
     with Image.open(io.BytesIO(frame), formats=["JPEG"]) as picture:
+        if picture.size != size[::-1]:  # libjpeg finds a size behind fill bytes, which `codestream_size` does not
+            raise Undecodable(
+                "pixels-inconsistent", f"the codestream holds {picture.size[::-1]}, the header says {size}"
+            )
         identifiers = tuple(layer[0] for layer in getattr(picture, "layer", ()))
         is_ycc = "adobe_transform" not in picture.info and ("jfif" in picture.info or identifiers == (1, 2, 3))
         return np.asarray(picture) if picture.mode == "RGB" and is_ycc else None

@@ -184,7 +184,7 @@ def test_the_short_way_through_a_jpeg_gives_what_pydicom_gives(
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     frame = as_jpeg(pixels, subsampling, quality)
 
-    ours = jpeg_rgb(frame)
+    ours = jpeg_rgb(frame, size)
     assert ours is not None
     slow = pixel_array(wrapped(frame, pixels), index=0, decoding_plugin="pillow")
     assert np.abs(ours.astype(int) - slow.astype(int)).max() <= 1
@@ -196,13 +196,30 @@ def test_an_unusual_jpeg_is_left_to_pydicom() -> None:
     grey = io.BytesIO()
     Image.fromarray(pixels).convert("L").save(grey, "JPEG")
     spelled = as_jpeg(pixels, "rgb", 90)
-    assert jpeg_rgb(spelled) is None
-    assert jpeg_rgb(grey.getvalue()) is None
+    assert jpeg_rgb(spelled, (64, 64)) is None
+    assert jpeg_rgb(grey.getvalue(), (64, 64)) is None
 
     bare = as_jpeg(pixels, "4:4:4", 90)
     bare = bare[:2] + bare[2 + 18 :]  # without JFIF the identifiers decide
-    assert jpeg_rgb(bare) is not None
+    assert jpeg_rgb(bare, (64, 64)) is not None
     at = bare.index(b"\xff\xc0")
     head = bytearray(bare)
     head[at + 10], head[at + 13], head[at + 16] = b"RGB"
-    assert jpeg_rgb(bytes(head)) is None
+    assert jpeg_rgb(bytes(head), (64, 64)) is None
+
+
+def test_a_size_that_hides_behind_fill_bytes_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """Fill bytes before a marker are allowed (ISO 10918-1 B.1.1.2); what they hide must fit the header all the same."""
+    pixels = paint(sample_people(1, 1)[0], "R", 1, 256)
+    frame = as_jpeg(pixels, "4:4:4", 90)
+    hiding = frame[:2] + b"\xff" * 4 + frame[2:]
+    assert codestream_size(hiding) is None
+    assert jpeg_rgb(hiding, (256, 256)) is not None
+
+    ds = wrapped(hiding, pixels)
+    ds.Rows = ds.Columns = 64
+    ds.save_as(tmp_path / "small.dcm", enforce_file_format=True)
+    with pytest.raises(Undecodable) as why:
+        read_rgb(tmp_path / "small.dcm", pixels_max=PIXELS_MAX)
+    assert why.value.reason == "pixels-inconsistent"
+    assert "(256, 256)" in str(why.value)
