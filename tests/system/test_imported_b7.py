@@ -17,10 +17,7 @@ from oculard.report.read import read_report
 pytest.importorskip("torch", reason="importing Keras files needs the extra `lab`")
 pytest.importorskip("h5py", reason="importing Keras files needs the extra `lab`")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras 3 with numpy 2
-]
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3 with numpy 2
 
 SIDE = 128  # of the pictures; the network is B7 at its full width and depth
 EXTRA = """
