@@ -58,9 +58,14 @@ def prepare(image: ImageInput, spec: InputSpec) -> npt.NDArray[np.float32]:
         plane = plane[:, ::-1]
     if spec.colour == "BGR":
         plane = plane[:, :, ::-1]
-    scale = np.float32(1.0) / (np.float32(255.0) * np.array(spec.std, dtype=np.float32))
-    shift = np.array(spec.mean, dtype=np.float32) / np.array(spec.std, dtype=np.float32)
+    scale, shift = scale_and_shift(spec)
     return np.ascontiguousarray((plane * scale - shift).transpose(2, 0, 1))
+
+
+def scale_and_shift(spec: InputSpec) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return two numbers a colour: (pixel / 255 - mean) / std is pixel * scale - shift."""
+    std = np.array(spec.std, dtype=np.float32)
+    return np.float32(1.0) / (np.float32(255.0) * std), np.array(spec.mean, dtype=np.float32) / std
 
 
 def find_field(pixels: Pixels) -> Field | None:

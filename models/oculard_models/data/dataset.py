@@ -16,7 +16,7 @@ from oculard_models.data.photographs import read_pixels
 from oculard_models.data.scaling import Scaling, ScalingWrong, scaling_of
 from oculard_models.data.table import Photograph
 from oculard_models.manifest import InputSpec
-from oculard_models.preprocess import prepare
+from oculard_models.preprocess import prepare, scale_and_shift
 
 __all__ = ["PhotographSet", "Scaling", "ScalingWrong", "Variation", "scaling_of"]
 
@@ -105,6 +105,5 @@ def prepared_bytes(image: ImageInput, spec: InputSpec) -> Plane:
 
 def normalised(plane: npt.NDArray[np.uint8] | npt.NDArray[np.float32], spec: InputSpec) -> npt.NDArray[np.float32]:
     """Normalise prepared bytes (or what became of them, 0 to 255) to the last bit as `preprocess.prepare` does."""
-    scale = np.float32(1.0) / (np.float32(255.0) * np.array(spec.std, dtype=np.float32))
-    shift = np.array(spec.mean, dtype=np.float32) / np.array(spec.std, dtype=np.float32)
+    scale, shift = scale_and_shift(spec)
     return np.asarray(plane * scale[:, None, None] - shift[:, None, None])

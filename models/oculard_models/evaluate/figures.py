@@ -68,7 +68,7 @@ def figures_of(
         return plain | {name: Figure(value=plain[name].value, why=why) for name in known}
     again: dict[str, list[float]] = {name: [] for name in known}
     rounds = 0
-    for rows in draws(len(truth), persons, seed=seed):
+    for rows in draws(persons, seed=seed):
         rounds += 1
         drawn = truth[rows], estimate[rows]
         for name, measure in known.items():

@@ -164,34 +164,16 @@ def conformal_half_width(truth: Numbers, estimate: Numbers, level: float) -> flo
     return float(errors[place - 1])
 
 
-def with_interval(
-    measure: Measure,
-    truth: Numbers,
-    estimate: Numbers,
-    *,
-    seed: int,
-    rounds: int = ROUNDS,
-    persons: npt.NDArray[np.str_] | None = None,
-) -> dict[str, float]:
-    """Return a measure with its 95 % interval: bootstrap over persons (without `persons`, one row is one person)."""
-    again = [measure(truth[rows], estimate[rows]) for rows in draws(len(truth), persons, seed=seed, rounds=rounds)]
-    low, high = np.percentile(again, [2.5, 97.5])
-    return {"value": round(measure(truth, estimate), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
-
-
-def draws(
-    count: int, persons: npt.NDArray[np.str_] | None, *, seed: int, rounds: int = ROUNDS
-) -> Iterator[npt.NDArray[np.intp]]:
-    """Draw as many persons as there are, with replacement, `rounds` times; yield the rows of the drawn.
+def draws(persons: npt.NDArray[np.str_], *, seed: int) -> Iterator[npt.NDArray[np.intp]]:
+    """Draw as many persons as there are, with replacement, `ROUNDS` times; yield the rows of the drawn.
 
     All rows of a person come together: two photographs of one person are no two persons.
     """
     rng = np.random.default_rng(seed)
-    keys = np.arange(count) if persons is None else persons
-    _, of_row, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    _, of_row, sizes = np.unique(persons, return_inverse=True, return_counts=True)
     rows = np.argsort(of_row, kind="stable")  # person by person
     starts = np.cumsum(sizes) - sizes
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         drawn = rng.integers(0, len(sizes), len(sizes))
         size = sizes[drawn]
         shift = starts[drawn] - (np.cumsum(size) - size)
