@@ -1,5 +1,9 @@
 """The schema: migrations make exactly the tables that the program uses, and its constraints hold the invariants."""
 
+import os
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -162,14 +166,43 @@ def test_a_migration_that_breaks_references_changes_nothing(first: Database, mon
     if not first.is_sqlite:
         pytest.skip("PostgreSQL never turns its foreign keys off")
 
-    def break_it(config: Any, _revision: str) -> None:
+    def break_it(config: Any, revision: str) -> None:
+        upgrade(config, revision)
         config.attributes["connection"].exec_driver_sql("DELETE FROM job WHERE id = 1")
+
+    upgrade = command.upgrade
 
     with monkeypatch.context() as patched:
         patched.setattr(module.command, "upgrade", break_it)
         with pytest.raises(AssertionError, match="broke 3 references"):
             first.upgrade()
 
+    assert first.revisions()[0] == "0001"
     with first.read() as connection:
         assert len(connection.execute(select(tables.job.c.id)).all()) == 2
         assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+
+
+KILLED = """
+import os, signal, sys
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from oculard.store.database import Database
+
+event.listen(Engine, "commit", lambda _: os.kill(os.getpid(), signal.SIGKILL))  # all is written, nothing is committed
+Database(sys.argv[1]).upgrade()
+"""
+
+
+def test_an_upgrade_killed_before_its_commit_changes_nothing(first: Database) -> None:
+    """SIGKILL with the table written anew: the first revision and its rows are there, and the next upgrade succeeds."""
+    with first.read() as connection:
+        before = connection.execute(select(tables.job)).all()
+    url = first.url.render_as_string(hide_password=False)
+    died = subprocess.run([sys.executable, "-c", KILLED, url], check=False, env=os.environ | {"PYTHONPATH": ""})
+    assert died.returncode == -signal.SIGKILL
+
+    assert first.revisions()[0] == "0001"
+    assert first.upgrade() == ("0001", first.revisions()[1])
+    with first.read() as connection:
+        assert connection.execute(select(tables.job)).all() == before

@@ -78,10 +78,10 @@ class Database:
         before = self.revisions()[0]
         with _down_as_transient(), self._engine.connect() as connection:
             config = _alembic()
-            if not self.is_sqlite:
-                connection.exec_driver_sql("SET statement_timeout = 0")  # a migration takes the time it takes
             config.attributes["connection"] = connection.execution_options(oculard_write=True)
             with _free_to_rebuild(connection):
+                if not self.is_sqlite:
+                    connection.exec_driver_sql("SET statement_timeout = 0")  # a migration takes the time it takes
                 command.upgrade(config, "head")
         return before, self.revisions()[1]
 
@@ -151,19 +151,19 @@ def _free_to_rebuild(connection: Connection) -> Iterator[None]:
     """A transaction in which SQLite may write a table anew, its only way to change one.
 
     Foreign keys would forbid that: they are off meanwhile, and checked before the commit
-    (https://www.sqlite.org/lang_altertable.html section 7). The pragma does nothing inside a transaction.
+    (https://www.sqlite.org/lang_altertable.html section 7). The pragma does nothing inside a transaction. The
+    transaction is begun here, because Alembic commits every step of its own where it finds none.
     """
     sqlite = connection.connection.driver_connection if connection.dialect.name == "sqlite" else None
     if sqlite is not None:
         sqlite.execute("PRAGMA foreign_keys=OFF")
     try:
-        yield
-        broken = [] if sqlite is None else sqlite.execute("PRAGMA foreign_key_check").fetchall()
-        assert not broken, f"a migration broke {len(broken)} references"
-        connection.commit()
+        with connection.begin():
+            yield
+            broken = [] if sqlite is None else sqlite.execute("PRAGMA foreign_key_check").fetchall()
+            assert not broken, f"a migration broke {len(broken)} references"
     finally:
         if sqlite is not None:
-            connection.rollback()
             sqlite.execute("PRAGMA foreign_keys=ON")
 
 
