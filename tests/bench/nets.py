@@ -10,11 +10,11 @@ import torch
 
 from oculard_models.data.paint import paint
 from oculard_models.data.person import CENTRE, sample_people
+from oculard_models.data.table import CONCEPTS, UNITS
 from oculard_models.export import Draft, write_bundle
 from oculard_models.manifest import Combine, InputSpec, Output, OutputKind
 from oculard_models.nets.sixteen import SIXTEEN, build
 from oculard_models.registry import Bundle
-from oculard_models.train.outputs import CONCEPTS
 
 SEED = 1
 
@@ -50,8 +50,13 @@ def random_bundle(architecture: str, folder: Path, heads: Sequence[str] = ("sex"
 def _output(head: str) -> Output:
     if head == "sex":
         return Output(name="sex", concept="EST-SEX", tensor="sex", kind=OutputKind.BINARY, choices=("F", "M"))
-    concept, unit = CONCEPTS[head]
     mean, deviation = CENTRE[head]
     return Output(
-        name=head, concept=concept, tensor=head, kind=OutputKind.VALUE, unit=unit, scale=deviation, offset=mean
+        name=head,
+        concept=CONCEPTS[head],
+        tensor=head,
+        kind=OutputKind.VALUE,
+        unit=UNITS[head],
+        scale=deviation,
+        offset=mean,
     )

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="comparing needs the extra `lab` (torch)")
 
+from oculard_models.compare import run as compare_run  # noqa: E402
+from oculard_models.compare.networks import Row  # noqa: E402
+from oculard_models.compare.page import cells, page, picture  # noqa: E402
 from oculard_models.data.painted_table import paint_table  # noqa: E402  # after the skip
-from oculard_models.evaluate import compare_run  # noqa: E402
-from oculard_models.evaluate.compare import Row  # noqa: E402
-from oculard_models.evaluate.compare_page import cells, page, picture  # noqa: E402
 from oculard_models.lab import comparing  # noqa: E402
 from oculard_models.nets.sixteen import SIXTEEN, architecture  # noqa: E402
 

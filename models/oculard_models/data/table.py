@@ -14,11 +14,22 @@ from oculard_models.data.photographs import PICTURE_SUFFIXES, Unreadable, find_i
 from oculard_models.data.table_file import MISSING, Cells, TableWrong, read_cells
 from oculard_models.dicom_pixels import Undecodable
 
-__all__ = ["BOUNDS", "TARGETS", "UNITS", "Photograph", "Table", "TableWrong", "must_know", "read_table"]
+__all__ = ["BOUNDS", "CONCEPTS", "TARGETS", "UNITS", "Photograph", "Table", "TableWrong", "must_know", "read_table"]
 
 TARGETS = ("sex", "age", "sbp", "dbp", "glucose", "waist", "bmi")
 UNITS: Mapping[str, str] = MappingProxyType(
     {"sex": "F/M", "age": "a", "sbp": "mm[Hg]", "dbp": "mm[Hg]", "glucose": "mg/dL", "waist": "cm", "bmi": "kg/m2"}
+)
+CONCEPTS: Mapping[str, str] = MappingProxyType(  # how a manifest and the daemon's table of codes name an estimate of it
+    {
+        "sex": "EST-SEX",
+        "age": "EST-AGE",
+        "sbp": "EST-SBP",
+        "dbp": "EST-DBP",
+        "glucose": "EST-GLU",
+        "waist": "EST-WC",
+        "bmi": "EST-BMI",
+    }
 )
 # Wide on purpose: they catch a swapped column or another unit (mmol/L, inches), not an unusual person.
 BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(

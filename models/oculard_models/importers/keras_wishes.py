@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from oculard_models.data.table import BOUNDS, UNITS
+from oculard_models.data.table import BOUNDS, CONCEPTS, UNITS
 from oculard_models.importers.keras_head import SEXES, Unsaid, head_of, logit_net, values_net
 from oculard_models.importers.keras_input import COLOURS, RANGES, unsaid_range, wanted_range
 from oculard_models.importers.keras_net import KerasNet
 from oculard_models.importers.keras_probe import Candidate
 from oculard_models.importers.rights import JOIR, Rights
 from oculard_models.manifest import Crop, Output, OutputKind
-from oculard_models.train.outputs import CONCEPTS
 
 PROBED = ("0-255", "0-1", "-1-1", "imagenet", "caffe")  # ranges, each in both orders but the last
 Decision = tuple[str, str, str]  # what, value, who says so; "ours" marks an assumption
@@ -77,14 +76,13 @@ def _turned(wishes: Wishes) -> bool:
 def outputs_of(wishes: Wishes) -> tuple[Output, ...]:
     """Describe the outputs: values in units, or the logit of M."""
     if wishes.outputs == ("sex",):
-        concept, _ = CONCEPTS["sex"]
-        return (Output(name="sex", concept=concept, tensor="sex", kind=OutputKind.BINARY, choices=SEXES),)
+        return (Output(name="sex", concept=CONCEPTS["sex"], tensor="sex", kind=OutputKind.BINARY, choices=SEXES),)
     count = len(wishes.outputs)
     scales, offsets = wishes.scale or (1.0,) * count, wishes.offset or (0.0,) * count
     return tuple(
         Output(
             name=name,
-            concept=CONCEPTS[name][0],
+            concept=CONCEPTS[name],
             tensor=name,
             kind=OutputKind.VALUE,
             unit=UNITS[name],

@@ -11,7 +11,7 @@ from oculard_models.lab.training import PACKAGES, answered
 def compare(context: typer.Context) -> None:
     """Train and measure the sixteen networks for sex on one split, like the release; --help lists the settings."""
     try:
-        from oculard_models.evaluate import compare_run
+        from oculard_models.compare import run as compare_run
     except ModuleNotFoundError as why:
         fail(f"comparing needs `{why.name}`; {PACKAGES}")
     print_rows(*answered(compare_run.main, context.args))

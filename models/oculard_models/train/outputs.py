@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from oculard_models.data.scaling import Scaling
+from oculard_models.data.table import CONCEPTS, UNITS
 from oculard_models.manifest import Output, OutputKind
 from oculard_models.train.intervals import Width
-
-CONCEPTS: Mapping[str, tuple[str, str]] = {  # code of the concept, UCUM unit
-    "sex": ("EST-SEX", "%"),
-    "age": ("EST-AGE", "a"),
-    "sbp": ("EST-SBP", "mm[Hg]"),
-    "dbp": ("EST-DBP", "mm[Hg]"),
-    "glucose": ("EST-GLU", "mg/dL"),
-    "waist": ("EST-WC", "cm"),
-    "bmi": ("EST-BMI", "kg/m2"),
-}
 
 
 def outputs_of(
@@ -31,19 +22,17 @@ def outputs_of(
 
 def _sex() -> Output:
     """Describe the one classification."""
-    concept, _ = CONCEPTS["sex"]
-    return Output(name="sex", concept=concept, tensor="sex", kind=OutputKind.BINARY, choices=("F", "M"))
+    return Output(name="sex", concept=CONCEPTS["sex"], tensor="sex", kind=OutputKind.BINARY, choices=("F", "M"))
 
 
 def _value(name: str, mean: float, std: float, width: Width, valid: tuple[float, float] | None) -> Output:
     """Describe one value."""
-    concept, unit = CONCEPTS[name]
     return Output(
         name=name,
-        concept=concept,
+        concept=CONCEPTS[name],
         tensor=name,
         kind=OutputKind.VALUE,
-        unit=unit,
+        unit=UNITS[name],
         scale=std,
         offset=mean,
         uncertainty=_rounded(width.one),

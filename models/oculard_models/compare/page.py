@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 
-from oculard_models.evaluate.compare import Row
+from oculard_models.compare.networks import Row
 from oculard_models.evaluate.release import Published, published_for
 
 INK, BAR, LINE = "#333333", "#1f6f8b", "#c1440e"

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import typer
 
-from oculard_models.evaluate.compare import HEADS, Row, Settings, compare, write_table
-from oculard_models.evaluate.compare_page import cells, page, picture
+from oculard_models.compare.networks import HEADS, Row, Settings, compare, write_table
+from oculard_models.compare.page import cells, page, picture
 from oculard_models.nets.sixteen import architecture
 from oculard_models.train.material import Material, gather, keep_split
 from oculard_models.train.settings import as_options, asked

@@ -1,0 +1,1 @@
+"""Networks side by side: trains and measures them on one split. It stands on `train` and on `evaluate`."""
