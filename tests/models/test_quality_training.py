@@ -152,7 +152,7 @@ def test_interval_is_over_patients():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--data", "nowhere"], "--data names the folder above fundus/csdi, fundus/hrf and fundus/idrid"),
+        (["--data", "nowhere"], "--data names the folder above fundus/csdi, fundus/hrf, fundus/idrid"),
         (["--copies", "0"], "--copies must be at least 1"),
         (["--folds", "1"], "--folds must be from 2 to 14"),
         (["--epochs", "many"], "invalid int value"),

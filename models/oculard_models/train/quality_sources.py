@@ -141,7 +141,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as why:
         raise DataWrong(
-            f"{path} cannot be read: {why}; hint: --data names the folder above fundus/csdi, fundus/hrf and fundus/idrid"
+            f"{path} cannot be read: {why}; hint: --data names the folder above fundus/csdi, fundus/hrf, fundus/idrid"
         ) from why
 
 
