@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
 from typing import Protocol
@@ -72,6 +72,46 @@ class ImageInput:
             raise ValueError(f"expected rows x columns x 3 of uint8, got {self.pixels.shape} of {self.pixels.dtype}")
         if self.eye not in ("R", "L"):
             raise ValueError(f"expected eye `R` or `L`, got `{self.eye}`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """A structure found in one image. Lengths in pixels of the image, x to the right, y downwards.
+
+    `mask` is rows x columns of the image. `outline` is points x 2 (x, y), closed (the last point is not repeated),
+    sub-pixel: the pixel of row r and column c covers [c, c + 1] x [r, r + 1].
+    """
+
+    mask: npt.NDArray[np.bool_]
+    outline: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured of one image's structure: a value, or the reason why there is none, by the measure's name.
+
+    `reason` is a stable slug ("" when all is well): why there is no shape, or why it was not measured. `notes` are
+    ASCII, for the report: what the reader of the values must know, such as the spacing that was used.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    missing: Mapping[str, Qualifier] = field(default_factory=dict)
+    shape: Shape | None = None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Segmenter(Protocol):
+    """A loaded bundle that segments: images in, masks out."""
+
+    def prepare(self, image: ImageInput) -> npt.NDArray[np.float32]:
+        """Preprocess one image to the network's input (channels x height x width, float32)."""
+
+    def segment(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Run the network on images x channels x height x width; probabilities, images x height x width.
+
+        Raises EstimateFailed.
+        """
 
 
 class Estimator(Protocol):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp, isfinite
+from math import exp, isfinite, nan
 
-from oculard_models.contract import Finding, Qualifier
+from oculard_models.contract import Finding, Measured, Qualifier
 from oculard_models.manifest import Manifest, Output, OutputKind
 
 Raw = tuple[str, Mapping[str, float]]  # SOP Instance UID of an image, its raw output by output name
-DECIMALS = 2  # of every reported value: finer than any interval that a manifest states
+DECIMALS = 2  # of every estimated value: finer than any interval that a manifest states
+MEASURED_DECIMALS = 4  # of what is measured in mm or mm2
 
 
 def to_findings(manifest: Manifest, raws: Sequence[Raw]) -> tuple[Finding, ...]:
@@ -32,9 +33,33 @@ def of_both_eyes(manifest: Manifest, right: Sequence[Raw], left: Sequence[Raw]) 
     return tuple(_finding(output, output.uncertainty_both or output.uncertainty, eyes) for output in manifest.output)
 
 
+def of_measures(manifest: Manifest, sop_instance_uid: str, measured: Measured) -> tuple[Finding, ...]:
+    """Say what was measured on ONE image of a bundle with a mask, and what its logistic outputs make of it.
+
+    A measure that is neither valued nor missing has failed. A logistic output whose measures are not all there was not
+    attempted.
+    """
+    sources = (sop_instance_uid,)
+    return tuple(_of_measures(output, measured, sources) for output in manifest.output)
+
+
 def not_made(manifest: Manifest, qualifier: Qualifier, sources: Sequence[str]) -> tuple[Finding, ...]:
     """Say for every output why it has no value: the images are ungradable, the eye is unknown, the run has failed."""
     return tuple(_without_value(output, qualifier, tuple(sources)) for output in manifest.output)
+
+
+def _of_measures(output: Output, measured: Measured, sources: tuple[str, ...]) -> Finding:
+    """Make the finding of one measured or logistic output."""
+    if output.logistic is not None:
+        terms = output.logistic.coefficients
+        if not all(isfinite(measured.values.get(name, nan)) for name in terms):
+            return _without_value(output, Qualifier.NOT_ATTEMPTED, sources)
+        logit = output.logistic.intercept + sum(b * measured.values[name] for name, b in terms.items())
+        return _choice(output, output.uncertainty, [[logit]], sources)
+    value = measured.values.get(output.name)
+    if value is None or not isfinite(value):
+        return _without_value(output, measured.missing.get(output.name, Qualifier.FAILURE), sources)
+    return _value(output, value, output.uncertainty, sources)
 
 
 def _eyes(manifest: Manifest, *eyes: Sequence[Raw]) -> tuple[Sequence[Raw], ...]:
@@ -55,12 +80,17 @@ def _finding(output: Output, uncertainty: float | None, eyes: Sequence[Sequence[
     value = _mean([_mean(eye) for eye in raws]) * output.scale + output.offset
     if not isfinite(value):
         return _without_value(output, Qualifier.FAILURE, sources)
+    return _value(output, value, uncertainty, sources)
+
+
+def _value(output: Output, value: float, uncertainty: float | None, sources: tuple[str, ...]) -> Finding:
+    """Tell a value in the output's unit, or that it is out of range."""
     if output.valid is not None and not output.valid[0] <= value <= output.valid[1]:
         return _without_value(output, Qualifier.OUT_OF_RANGE, sources)
     return Finding(
         name=output.name,
         unit=output.unit,
-        value=round(value, DECIMALS),
+        value=round(value, MEASURED_DECIMALS if output.kind is OutputKind.MEASURED else DECIMALS),
         uncertainty=uncertainty,
         sources=sources,
     )

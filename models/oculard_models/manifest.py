@@ -9,6 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+MASK_MEAN, MASK_SHARE = "mask-mean", "mask-share"  # golden: the mean of the probabilities, the share above threshold
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 HEX_SHA256 = r"^[0-9a-f]{64}$"
 
@@ -22,6 +23,25 @@ class OutputKind(StrEnum):
 
     VALUE = "value"  # value = raw * scale + offset, in `unit`
     BINARY = "binary"  # one logit; choices[1] when positive; the finding's value is the choice's probability in %
+    MEASURED = "measured"  # read off the mask: `name` is one of its structure's measures
+    LOGISTIC = "logistic"  # a logit made of measured outputs by `logistic`; else as BINARY
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is read from a tensor of the network."""
+        return self in (OutputKind.VALUE, OutputKind.BINARY)
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether it names one of two classes."""
+        return self in (OutputKind.BINARY, OutputKind.LOGISTIC)
+
+
+class Structure(StrEnum):
+    """What a mask outlines; it decides how the mask is cleaned and what is measured of it."""
+
+    FAZ = "faz"  # foveal avascular zone, on an en face slab of OCT angiography
+    OPTIC_DISC = "optic-disc"  # on a colour photograph
 
 
 class Crop(StrEnum):
@@ -54,7 +74,9 @@ class Weights(Strict):
 class InputSpec(Strict):
     """What the network wants to see. After cropping and resizing: (pixel / 255 - mean) / std, channels first."""
 
-    kind: Annotated[str, Field(pattern=SLUG)]  # "fundus": colour photograph of the retina
+    kind: Annotated[str, Field(pattern=SLUG)]  # "fundus": colour photograph of the retina; "en-face": OCT angiography
+    # Of en face images: the coded image types that the network reads (DICOM CID 4271), the wanted one first.
+    slabs: tuple[Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,16}$")], ...] = ()
     tensor: str
     size_px: tuple[Annotated[int, Field(ge=16, le=4096)], Annotated[int, Field(ge=16, le=4096)]]  # height, width
     colour: Annotated[str, Field(pattern="^(RGB|BGR)$")] = "RGB"
@@ -88,12 +110,30 @@ class Limits(Strict):
         return self
 
 
+class Mask(Strict):
+    """Only for a bundle that segments: which tensor is the mask, and what it outlines.
+
+    The tensor is images x 1 x height x width, float, the probability (0..1) that a pixel belongs to the structure.
+    """
+
+    structure: Structure
+    tensor: Annotated[str, Field(min_length=1, max_length=64)]
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class Logistic(Strict):
+    """A logit out of measured outputs: `intercept` + the sum of `coefficients` x value, each in its output's unit."""
+
+    intercept: float
+    coefficients: Annotated[dict[str, float], Field(min_length=1, max_length=16)]
+
+
 class Output(Strict):
     """One output of the network and what it means."""
 
     name: Annotated[str, Field(pattern=SLUG)]
     concept: Annotated[str, Field(min_length=1, max_length=16)]  # code value in the daemon's table of codes
-    tensor: str
+    tensor: str = ""  # none where the value does not come from a tensor of its own
     kind: OutputKind
     unit: str = "%"  # UCUM
     scale: float = 1.0
@@ -101,15 +141,22 @@ class Output(Strict):
     uncertainty: Annotated[float, Field(gt=0)] | None = None  # half width of the interval, in `unit`
     uncertainty_both: Annotated[float, Field(gt=0)] | None = None  # the same where both eyes are averaged
     limits: Limits | None = None  # of a quality gate
+    logistic: Logistic | None = None
     valid: tuple[float, float] | None = None  # a value outside is reported as out of range, never clipped
     choices: tuple[str, ...] = ()  # classification: the classes, in the order of the network
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.kind is OutputKind.BINARY and len(self.choices) != 2:
-            raise ValueError(f"output `{self.name}` is binary and needs two `choices`")
-        if self.kind is OutputKind.VALUE and self.choices:
+        if self.kind.is_choice and len(self.choices) != 2:
+            raise ValueError(f"output `{self.name}` is {self.kind} and needs two `choices`")
+        if not self.kind.is_choice and self.choices:
             raise ValueError(f"output `{self.name}` is a value and has no `choices`")
+        if (self.kind is OutputKind.LOGISTIC) != (self.logistic is not None):
+            raise ValueError(f"output `{self.name}`: `logistic` belongs to the kind of that name, and to no other")
+        if self.kind.is_raw != bool(self.tensor):
+            raise ValueError(
+                f"output `{self.name}` is {self.kind}: {'it needs a' if self.kind.is_raw else 'no'} `tensor`"
+            )
         if self.valid is not None and self.valid[0] >= self.valid[1]:
             raise ValueError(f"output `{self.name}`: `valid` must be [lower, upper]")
         return self
@@ -119,7 +166,7 @@ class Golden(Strict):
     """A small self-test that runs before the bundle may serve: this image must give these raw outputs."""
 
     image: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.png$")]  # a right eye
-    expected: dict[str, float]  # output name -> raw output
+    expected: dict[str, float]  # output name -> raw output; of a mask: MASK_MEAN and MASK_SHARE
     tolerance: Annotated[float, Field(gt=0, le=0.1)] = 1e-2
 
 
@@ -138,6 +185,7 @@ class Manifest(Strict):
     citation: str = ""
     weights: Weights
     input: InputSpec
+    mask: Mask | None = None
     output: Annotated[tuple[Output, ...], Field(min_length=1)]
     golden: Golden
 
@@ -146,12 +194,30 @@ class Manifest(Strict):
         names = [output.name for output in self.output]
         if len(set(names)) != len(names):
             raise ValueError("two outputs have the same name")
-        if set(self.golden.expected) != set(names):
-            raise ValueError("`golden.expected` must name every output once")
+        wanted = set(names) if self.mask is None else {MASK_MEAN, MASK_SHARE}
+        if set(self.golden.expected) != wanted:
+            raise ValueError(f"`golden.expected` must name each of {', '.join(sorted(wanted))} once")
+        self._segments_or_not()
         for text in (self.title, self.manufacturer):
             if not text.isascii():
                 raise ValueError(f"`{text}` must be ASCII: it is written into reports of every character set")
         return self
+
+    def _segments_or_not(self) -> None:
+        """See that a bundle either reads values from tensors, or measures a mask."""
+        kinds = {output.kind for output in self.output}
+        if self.mask is None:
+            if not all(kind.is_raw for kind in kinds):
+                raise ValueError("measured and logistic outputs need a `[mask]`")
+            return
+        if any(kind.is_raw for kind in kinds):
+            raise ValueError("a bundle with a `[mask]` has measured and logistic outputs only")
+        if self.input.mirror_left or self.combine is not Combine.EYE:
+            raise ValueError("a bundle with a `[mask]` sees every eye as it is: `mirror_left = false`, combine `eye`")
+        measured = {output.name for output in self.output if output.kind is OutputKind.MEASURED}
+        for output in self.output:
+            if output.logistic is not None and not set(output.logistic.coefficients) <= measured:
+                raise ValueError(f"output `{output.name}`: `logistic` names what is not measured")
 
 
 def read_manifest(folder: Path) -> Manifest:

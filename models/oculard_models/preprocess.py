@@ -62,6 +62,17 @@ def prepare(image: ImageInput, spec: InputSpec) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray((plane * scale - shift).transpose(2, 0, 1))
 
 
+def seen_box(pixels: Pixels, spec: InputSpec) -> Box:
+    """Return which part of the image the network's input covers: left, top, right, bottom in pixels of the image.
+
+    With `Crop.CIRCLE` it may reach beyond the frame.
+    """
+    if spec.crop is Crop.WHOLE:
+        return _whole(pixels)[1]
+    x, y, radius = _circle(pixels)
+    return x - radius, y - radius, x + radius, y + radius
+
+
 def scale_and_shift(spec: InputSpec) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return two numbers a colour: (pixel / 255 - mean) / std is pixel * scale - shift."""
     std = np.array(spec.std, dtype=np.float32)
@@ -141,10 +152,16 @@ def _whole(pixels: Pixels) -> tuple[Pixels, Box]:
 def _square(pixels: Pixels) -> tuple[Pixels, Box]:
     """Cut out the field: the pixels around its bounding square, black where the frame ends, and that square in them."""
     height, width = pixels.shape[:2]
-    field = find_field(pixels)
-    (x, y), radius = (field.centre, field.radius) if field else ((width / 2, height / 2), max(height, width) / 2)
+    x, y, radius = _circle(pixels)
     left, top, right, bottom = floor(x - radius), floor(y - radius), ceil(x + radius), ceil(y + radius)
     around = np.zeros((bottom - top, right - left, 3), dtype=np.uint8)
     rows, columns = slice(max(0, top), min(height, bottom)), slice(max(0, left), min(width, right))
     around[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels[rows, columns]
     return around, (x - radius - left, y - radius - top, x + radius - left, y + radius - top)
+
+
+def _circle(pixels: Pixels) -> tuple[float, float, float]:
+    """Return centre (x, y) and radius of the field; of the whole frame where there is no field."""
+    height, width = pixels.shape[:2]
+    field = find_field(pixels)
+    return (*field.centre, field.radius) if field else (width / 2, height / 2, max(height, width) / 2)
