@@ -196,7 +196,8 @@ class Manifest(Strict):
             raise ValueError("two outputs have the same name")
         wanted = set(names) if self.mask is None else {MASK_MEAN, MASK_SHARE}
         if set(self.golden.expected) != wanted:
-            raise ValueError(f"`golden.expected` must name each of {', '.join(sorted(wanted))} once")
+            words = "every output" if self.mask is None else "each of " + ", ".join(sorted(wanted))
+            raise ValueError(f"`golden.expected` must name {words} once")
         self._segments_or_not()
         for text in (self.title, self.manufacturer):
             if not text.isascii():
