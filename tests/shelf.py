@@ -14,9 +14,10 @@ from oculard.store.alarms import Alarms
 from oculard.store.answers import Answers
 from oculard.store.callers import Callers
 from oculard.store.database import Database
-from oculard.store.deliveries import Deliveries
+from oculard.store.deliveries import Deliveries, Delivery
 from oculard.store.instances import Arrival, Instances, Received
-from oculard.store.jobs import Job, Jobs, NewReport
+from oculard.store.jobs import Companion, Job, Jobs, NewReport
+from oculard.store.objects import SentObject
 from oculard.store.roles import Roles
 from oculard.store.studies import Kept, Studies
 from oculard.store.trace import Trace
@@ -26,6 +27,11 @@ from oculard_models.contract import Finding
 STUDY = "1.2.3"
 SR_3D = "1.2.840.10008.5.1.4.1.1.88.34"
 OP_8_BIT = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
+CLASSES = {  # of what accompanies a report: Segmentation, Secondary Capture, Encapsulated PDF
+    "seg": "1.2.840.10008.5.1.4.1.1.66.4",
+    "sc": "1.2.840.10008.5.1.4.1.1.7",
+    "pdf": "1.2.840.10008.5.1.4.1.1.104.1",
+}
 
 
 class Shelf:
@@ -98,8 +104,27 @@ class Shelf:
         """Claim jobs."""
         return self.jobs.claim(owner, lease_s=lease_s, limit=limit, attempts_max=attempts_max)
 
+    def companion(self, role: str, sop_instance_uid: str, data: bytes) -> Companion:
+        """What accompanies a report, with its file in the vault."""
+        path, sha256 = self.vault.write_report(data)
+        return Companion(
+            role=role,
+            sop_class_uid=CLASSES[role],
+            sop_instance_uid=sop_instance_uid,
+            series_instance_uid=f"{sop_instance_uid}.1"[:64],
+            path=path,
+            sha256=sha256,
+            size_bytes=len(data),
+        )
+
     def finish(
-        self, job: Job, *, event: JobEvent = JobEvent.DONE, peers: Sequence[str] = ("pacs",), data: bytes = b"report"
+        self,
+        job: Job,
+        *,
+        event: JobEvent = JobEvent.DONE,
+        peers: Sequence[str] = ("pacs",),
+        data: bytes = b"report",
+        companions: Sequence[Companion] = (),
     ) -> NewReport:
         """Settle a job with a report of which only the file is real."""
         path, sha256 = self.vault.write_report(data)
@@ -118,9 +143,18 @@ class Shelf:
             predecessor_id=None,
             findings=(Finding(name="age", unit="a", value=61.3, uncertainty=4.0),),
             took={"estimate": 0.1},
+            companions=tuple(companions),
         )
         self.jobs.finish(job, event, report, reason=None, peers=peers)
         return report
+
+    def took(self, delivery: Delivery, *, awaits_commitment: bool = True) -> None:
+        """A peer took everything as it is."""
+        sent = [
+            SentObject(role=one.role, sop_class_uid=one.sop_class_uid, sop_instance_uid=one.sop_instance_uid)
+            for one in delivery.objects
+        ]
+        self.deliveries.took(delivery, sent, awaits_commitment=awaits_commitment)
 
     def study(self) -> dict[str, Any]:
         """Everything that is known about the study."""

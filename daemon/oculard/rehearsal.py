@@ -119,7 +119,9 @@ def rehearse(folder: Path, *, say: Callable[[str], None]) -> Rehearsal:
             _send(sources, port, result)
             _await("settling again", lambda: not app.studies.open(), log)
             result.memory_mib = {role.role: _resident_mib(role.pid) for role in app.roles.list()}
-    result.estimate_s = sum(report["took"].get("estimate", 0.0) for report in _reports(app))
+    result.estimate_s = sum(
+        report["took"].get("estimate", 0.0) for study in _studies(app) for report in study["reports"]
+    )
     _look(app, pacs, sources, person, result)
     result.seconds = monotonic() - began
     app.database.close()
@@ -175,17 +177,17 @@ def _send(sources: Sequence[Path], port: int, result: Rehearsal) -> None:
     ]
 
 
-def _reports(app: App) -> list[dict[str, Any]]:
+def _studies(app: App) -> list[dict[str, Any]]:
     studies = {
         study for row in app.trace.jobs(state=None, limit=100) for study in app.trace.find(row["study_instance_uid"])
     }
-    return [report for study in sorted(studies) for report in app.trace.study(study)["reports"]]
+    return [app.trace.study(study) for study in sorted(studies)]
 
 
 def _look(app: App, pacs: PracticePacs, sources: Sequence[Path], person: Person, result: Rehearsal) -> None:
     """Check what the PACS has: whose it is, what it says, and that there is no more of it than there should be."""
-    result.reports = sorted(pacs.uids())
-    kept = {report["sop_instance_uid"] for report in _reports(app)}
+    kept = {one["sop_instance_uid"]: one["role"] for study in _studies(app) for one in study["objects"]}
+    result.reports = sorted(uid for uid in pacs.uids() if kept.get(uid, "sr") == "sr")  # not what accompanies them
     source = dcmread(sources[0], stop_before_pixels=True)
     reports = []
     for uid in result.reports:
@@ -198,7 +200,7 @@ def _look(app: App, pacs: PracticePacs, sources: Sequence[Path], person: Person,
         result.rows += _rows(report, person)
     if sorted(report.eye for report in reports) != ["L", "R"]:
         result.faults.append(f"expected one report for each eye, got {[report.eye for report in reports]}")
-    if kept != set(result.reports):
+    if kept.keys() != pacs.uids():
         result.faults.append("the PACS and the daemon do not know the same reports")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
+from companion_samples import MAKERS
 from pydicom import dcmread
 from sqlalchemy import select
 
@@ -17,7 +18,7 @@ from oculard.report import raw
 from oculard.report.build import build_report
 from oculard.settings import Delivery, Peer, Settings
 from oculard.store import tables
-from oculard.store.jobs import NewReport
+from oculard.store.jobs import Companion, NewReport
 from report.report_samples import part10, photograph, request, source
 from shelf import Shelf
 
@@ -62,7 +63,15 @@ class Outbox:
 
     def owe(self, count: int = 1, *, peers: Sequence[str] = ("pacs",), data: bytes | None = None) -> list[bytes]:
         """So many reports are owed to the peers; gives their files."""
-        return [self._owe(renamed(data or japanese_report(), self._made), peers) for _ in range(count)]
+        return [self._owe(renamed(data or japanese_report(), self._made), (), peers) for _ in range(count)]
+
+    def owe_whole(self, *, peers: Sequence[str] = ("pacs",)) -> list[bytes]:
+        """A report with companions is owed to the peers; gives its files in the order in which they are sent."""
+        files = {role: renamed(make(), self._made) for role, make in MAKERS.items()}
+        companions = [
+            self.shelf.companion(role, parse_meta(data).sop_instance_uid, data) for role, data in files.items()
+        ]
+        return [*files.values(), self._owe(renamed(japanese_report(), self._made), companions, peers)]
 
     def sender(self, *peers: Peer, owner: str = "sender", commitment_wait_s: float = 20.0, **delivery: Any) -> Sender:
         """A sender for these peers, with some settings of delivery."""
@@ -84,6 +93,14 @@ class Outbox:
             rows = connection.execute(select(tables.delivery).order_by(tables.delivery.c.id)).all()
         return [dict(row._mapping) for row in rows]
 
+    def sent(self) -> list[tuple[str, str, str, str | None]]:
+        """What became of each object that was sent: role, SOP class UID, SOP Instance UID, why it was left out."""
+        table = tables.delivery_object
+        columns = (table.c.role, table.c.sop_class_uid, table.c.sop_instance_uid, table.c.reason)
+        with self.shelf.database.read() as connection:
+            rows = connection.execute(select(*columns).order_by(table.c.delivery_id, table.c.ordinal)).all()
+        return [tuple(row) for row in rows]
+
     def states(self) -> list[str]:
         """The state of every delivery, oldest first."""
         return [row["state"] for row in self.rows()]
@@ -92,7 +109,7 @@ class Outbox:
         """What stands: (name, subject)."""
         return {(alarm.name, alarm.subject) for alarm in self.shelf.alarms.standing()}
 
-    def _owe(self, data: bytes, peers: Sequence[str]) -> bytes:
+    def _owe(self, data: bytes, companions: Sequence[Companion], peers: Sequence[str]) -> bytes:
         self._made += 1
         shelf, meta = self.shelf, parse_meta(data)
         shelf.receive(f"1.2.9.{self._made}", str(self._made).encode())
@@ -113,6 +130,7 @@ class Outbox:
             predecessor_id=None,
             findings=(),
             took={},
+            companions=tuple(companions),
         )
         shelf.jobs.finish(job, JobEvent.DONE, report, reason=None, peers=peers)
         return data

@@ -51,7 +51,7 @@ def test_a_report_arrives_as_it_is(outbox: Outbox, practice: Start):
     assert data_set(pacs.path(uid(data)).read_bytes()) == data_set(data)
     (row,) = outbox.rows()
     assert row["state"] == "delivered"
-    assert (row["sent_sop_class_uid"], row["sent_sop_instance_uid"]) == (Comprehensive3DSRStorage, uid(data))
+    assert outbox.sent() == [("sr", Comprehensive3DSRStorage, uid(data), None)]
 
 
 def test_nothing_to_do_says_so(outbox: Outbox, practice: Start):
@@ -94,8 +94,8 @@ def test_an_older_class_is_used_where_the_newer_is_refused(
     (row,) = outbox.rows()
     expected = as_variant(data, taken)
     arrived = pacs.path(expected.sop_instance_uid).read_bytes()
-    assert (row["state"], row["sent_sop_class_uid"]) == ("delivered", taken)
-    assert row["sent_sop_instance_uid"] == expected.sop_instance_uid
+    assert row["state"] == "delivered"
+    assert outbox.sent() == [("sr", taken, expected.sop_instance_uid, None)]
     assert data_set(arrived) == data_set(expected.data)
     for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "SpecificCharacterSet"):
         assert value(arrived, keyword) == value(data, keyword)
@@ -369,7 +369,7 @@ def test_what_the_peer_took_is_no_suspect(outbox: Outbox, answer: str):
     outbox.owe(2)
     deliveries, clock = outbox.shelf.deliveries, outbox.shelf.clock
     for sent in deliveries.claim("s", "pacs", lease_s=60, limit=50):
-        deliveries.took(sent, sop_class_uid="1", sop_instance_uid=sent.sop_instance_uid, awaits_commitment=True)
+        outbox.shelf.took(sent)
     asked = deliveries.begin_commitment("pacs", "2.25.1", limit=50)
     assert asked is not None
     clock.pass_(1)
@@ -418,12 +418,13 @@ def test_what_a_renamed_peer_left_goes_to_the_new_one(outbox: Outbox, practice: 
     (first, _) = (*outbox.owe(peers=("old",)), *outbox.owe(peers=("old", "pacs")))
     deliveries = outbox.shelf.deliveries
     (sent,) = deliveries.claim("s", "old", lease_s=60, limit=1)
-    deliveries.took(sent, sop_class_uid="1", sop_instance_uid="1.2", awaits_commitment=True)
+    outbox.shelf.took(sent)
     deliveries.begin_commitment("old", "2.25.1", limit=5)
     assert deliveries.orphans(["pacs"], actor="upkeep") == {"old": 2}
 
     assert deliveries.resend(peer="old", to="pacs", actor="person") == 1
     assert outbox.rows()[0] | {"peer": "pacs", "transaction_uid": None, "sent_at": None} == outbox.rows()[0]
+    assert outbox.sent() == [], "the new peer has taken nothing yet"
     outbox.sender(peer(pacs.port)).step()
 
     assert [(row["peer"], row["state"]) for row in outbox.rows()] == [
@@ -564,6 +565,6 @@ def test_explicit_vr_is_preferred(outbox: Outbox, practice: Start):
 def _damage(shelf: Shelf) -> None:
     """Change one byte of the first report's file."""
     (first, *_) = shelf.deliveries.claim("look", "pacs", lease_s=1, limit=1)
-    path = Vault(shelf.vault.folder).path(first.path)
+    path = Vault(shelf.vault.folder).path(first.objects[-1].path)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     shelf.deliveries.queue.settle(first.ticket, DeliveryEvent.RETRY, attempts=0)

@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -23,14 +24,15 @@ from oculard.settings import Night, Peer, Settings
 from oculard.store.database import Database
 from oculard.store.deliveries import Delivery
 from oculard.store.instances import Arrival, Instances
-from oculard.store.jobs import Job, NewReport
+from oculard.store.jobs import Companion, Job, NewReport
+from oculard.store.objects import ReportObject, SentObject
 from oculard.store.queue import LeaseLost
 from oculard.store.vault import Vault
 from oculard.upkeep.clockwork import Chores
 from oculard.upkeep.settling import Settling
 from oculard_models.contract import Finding
 from oculard_models.manifest import Combine
-from shelf import OP_8_BIT, SR_3D, Shelf
+from shelf import CLASSES, OP_8_BIT, SR_3D, Shelf
 
 LEASE_S, ATTEMPTS_MAX = 60.0, 3
 FAMILIES = {  # of one seed in two, a report is on both eyes
@@ -113,8 +115,11 @@ class World:
             clock=self.clock,
         )
         self.acknowledged: dict[str, str] = {}  # SOP Instance UID -> digest of the bytes we said yes to
-        self.pacs: Counter[str] = Counter()  # SOP Instance UID of a report -> how often it was stored
+        self.pacs: Counter[str] = Counter()  # SOP Instance UID of a report's object -> how often it was stored
         self.pacs_bytes: dict[str, set[str]] = {}  # ... and the digests of what was stored under it
+        self.kept: set[str] = set()  # ... and what it has of it now
+        self.promised: set[str] = set()  # ... and will not lose any more
+        self.takes_seg = seed % 3 != 0  # of one seed in three, the PACS knows no segmentations
         self.asked: dict[str, tuple[tuple[str, str], ...]] = {}  # transactions that the PACS has not answered
 
     # What may happen, one thing a tick.
@@ -172,14 +177,17 @@ class World:
         return commitment is not None
 
     def pacs_answers(self) -> bool:
-        """The PACS answers a question, perhaps twice, perhaps that it has lost a report."""
+        """The PACS answers a question, perhaps twice or in pieces, perhaps that it has lost an object of a report."""
         if not self.asked:
             return False
         uid = self.dice.random.choice(sorted(self.asked))
-        reports = [report for _, report in self.asked[uid]]
-        lost = [report for report in reports if self.dice.happens(0.2) or not self.pacs[report]]
-        kept = [report for report in reports if report not in lost]
-        self.shelf.deliveries.commitment_answered(uid, committed=kept, failed=[(r, 0x112) for r in lost], actor="PACS")
+        items = [item for _, item in self.asked[uid]]
+        self.kept -= {item for item in items if item not in self.promised and self.dice.happens(0.1)}
+        lost, kept = [i for i in items if i not in self.kept], [i for i in items if i in self.kept]
+        self.promised |= set(kept)
+        for part in (kept[::2], kept[1::2]) if self.dice.happens(0.2) else (kept,):
+            failed = [(item, 0x112) for item in lost]
+            self.shelf.deliveries.commitment_answered(uid, committed=part, failed=failed, actor="PACS")
         if not self.dice.happens(0.3):
             del self.asked[uid]
         return True
@@ -216,7 +224,7 @@ class World:
         self.shelf.jobs.finish(job, event, self.new_report(job), reason=None, peers=["pacs"])
 
     def new_report(self, job: Job) -> NewReport:
-        """A report whose UID is a function of inputs, estimator and generation, and whose bytes are of the moment."""
+        """A report whose UIDs are a function of inputs, estimator and generation, and whose bytes are of the moment."""
         history = self.shelf.jobs.history(job)
         inputs = " ".join(sorted(image.sop_instance_uid for image in job.inputs))
         uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{inputs} {job.estimator} {len(history) + 1}').int}"
@@ -236,7 +244,15 @@ class World:
             predecessor_id=history[0].id if history else None,
             findings=(Finding(name="age", unit="a", value=61.0),),
             took={},
+            companions=tuple(self._companions(uid)),
         )
+
+    def _companions(self, report: str) -> Iterator[Companion]:
+        """None, some or all of what may accompany a report."""
+        for role in CLASSES:
+            if self.dice.random.random() < 0.5:
+                uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{report} {role}').int}"
+                yield self.shelf.companion(role, uid, f"{uid} {self.dice.random.random()}".encode())
 
     def _send(self, delivery: Delivery) -> None:
         queue = self.shelf.deliveries.queue
@@ -244,15 +260,24 @@ class World:
             delay_s = backoff_s(delivery.ticket.attempts, longest_s=900)
             queue.settle(delivery.ticket, DeliveryEvent.RETRY, reason="pacs-down", delay_s=delay_s)
             return
-        self.pacs[delivery.sop_instance_uid] += 1
-        self.pacs_bytes.setdefault(delivery.sop_instance_uid, set()).add(delivery.sha256)
-        self.dice.crash(0.1)  # the PACS has it, and nobody here knows
-        self.shelf.deliveries.took(
-            delivery,
-            sop_class_uid=delivery.sop_class_uid,
-            sop_instance_uid=delivery.sop_instance_uid,
-            awaits_commitment=True,
-        )
+        sent = []
+        for one in delivery.objects:
+            if self.dice.happens(0.1):  # the association breaks between two objects
+                queue.settle(delivery.ticket, DeliveryEvent.RETRY, reason="association-lost", delay_s=2.0)
+                return
+            sent.append(self._store(one))
+            self.dice.crash(0.05)  # the PACS has it, and nobody here knows
+        self.shelf.deliveries.took(delivery, sent, awaits_commitment=True)
+
+    def _store(self, one: ReportObject) -> SentObject:
+        """The PACS takes an object, unless it does not know its class."""
+        fate = SentObject(role=one.role, sop_class_uid=one.sop_class_uid, sop_instance_uid=one.sop_instance_uid)
+        if one.role == "seg" and not self.takes_seg:
+            return replace(fate, reason="companion-not-accepted")
+        self.pacs[one.sop_instance_uid] += 1
+        self.pacs_bytes.setdefault(one.sop_instance_uid, set()).add(one.sha256)
+        self.kept.add(one.sop_instance_uid)
+        return fate
 
 
 def paths_are_whole(events: Sequence[dict[str, object]]) -> None:

@@ -106,18 +106,32 @@ def look_at_study(world: World, study: dict[str, list[dict[str, object]]]) -> No
     assert len({report["sop_instance_uid"] for report in study["reports"]}) == len(study["reports"])
     assert len(study["deliveries"]) == len(study["reports"]), "a report is owed to the PACS exactly once"
     look_at_amendments(study)
-    for report in study["reports"]:
-        uid = str(report["sop_instance_uid"])
-        assert world.pacs[uid] >= 1, "a delivered report never reached the PACS"
-        assert world.pacs_bytes[uid] == {report["sha256"]}, "one UID, two contents"
+    look_at_objects(world, study)
     by_work: dict[object, list[object]] = {}
     for job in study["jobs"]:
         by_work.setdefault((job["family"], job["eye"], job["inputs_digest"]), []).append(job["id"])
     assert all(len(jobs) == 1 for jobs in by_work.values()), "the same inputs were estimated twice"
     paths_are_whole(study["events"])
-    assert set(world.pacs) <= {str(r["sop_instance_uid"]) for s in _studies(world) for r in s["reports"]}, (
-        "a stray report"
+    assert set(world.pacs) <= {str(one["sop_instance_uid"]) for s in _studies(world) for one in s["objects"]}, (
+        "a stray object"
     )
+
+
+def look_at_objects(world: World, study: dict[str, list[dict[str, object]]]) -> None:
+    """The PACS has every object of every report that it can take, promised to keep it, and the SR came with it."""
+    reports = {delivery["id"]: delivery["report_id"] for delivery in study["deliveries"]}
+    sent = {(reports[one["delivery_id"]], str(one["sop_instance_uid"])): one for one in study["sent"]}
+    assert sent.keys() == {(one["report_id"], str(one["sop_instance_uid"])) for one in study["objects"]}
+    for one in study["objects"]:
+        uid = str(one["sop_instance_uid"])
+        fate = sent[one["report_id"], uid]
+        if one["role"] == "seg" and not world.takes_seg:
+            assert (world.pacs[uid], fate["reason"]) == (0, "companion-not-accepted")
+            continue
+        assert world.pacs[uid] >= 1, "a part of a delivered report never reached the PACS"
+        assert world.pacs_bytes[uid] == {one["sha256"]}, "one UID, two contents"
+        assert uid in world.kept, "a part of a delivered report is not in the PACS any more"
+        assert fate["committed_at"] is not None, "a report was delivered without a promise for each of its objects"
 
 
 def look_at_amendments(study: dict[str, list[dict[str, object]]]) -> None:
@@ -211,6 +225,27 @@ def attempts_are_not_counted(world: World) -> None:
     world.shelf.jobs.queue.move = forgetful.__get__(world.shelf.jobs.queue)  # type: ignore[method-assign]
 
 
+def send_the_sr_alone(world: World) -> None:
+    """Bug: what accompanies a report is kept and never sent."""
+    claim = world.shelf.deliveries.claim
+
+    def forgetful(*args, **values):  # type: ignore[no-untyped-def]
+        return [replace(one, objects=one.objects[-1:]) for one in claim(*args, **values)]
+
+    world.shelf.deliveries.claim = forgetful  # type: ignore[method-assign]
+
+
+def believe_half_an_answer(world: World) -> None:
+    """Bug: one promise stands for the whole report, whatever the PACS says of its other objects."""
+    answered = world.shelf.deliveries.commitment_answered
+
+    def credulous(transaction_uid, *, committed, failed, actor):  # type: ignore[no-untyped-def]
+        asked = [uid for _, uid in world.asked[transaction_uid]] if committed else []
+        return answered(transaction_uid, committed=asked, failed=() if committed else failed, actor=actor)
+
+    world.shelf.deliveries.commitment_answered = credulous  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize(
     "bug",
     [
@@ -220,6 +255,8 @@ def attempts_are_not_counted(world: World) -> None:
         never_reap,
         delete_after_sending,
         attempts_are_not_counted,
+        send_the_sr_alone,
+        believe_half_an_answer,
     ],
 )
 def test_the_simulation_notices_a_planted_bug(bug: Callable[[World], None], tmp_path: Path) -> None:

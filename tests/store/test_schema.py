@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +12,15 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from fakes import FakeClock
 from oculard.errors import Misconfigured
 from oculard.store import database as module
 from oculard.store import tables
 from oculard.store.database import Database
+from oculard.store.deliveries import Deliveries
 from shelf import Shelf
 
 
@@ -103,18 +106,24 @@ def test_sqlite_is_durable(tmp_path: Any) -> None:
         assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
 
 
-def at_first(database: Database) -> None:
-    """Bring an empty database to the first revision only, as the first release made it."""
+def bring_to(database: Database, revision: str) -> None:
+    """Bring an older or empty database to one revision only, as the program of its day made it."""
     config = module._alembic()
     with database.write() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, revision)
 
 
-@pytest.fixture
-def first(bare: Database) -> Database:
-    """A database of the first revision with a study, a job, the job that amends it, an input, a report and events."""
-    at_first(bare)
+def rows_of(database: Database) -> dict[str, Any]:
+    """Every row of the tables that there are, as far as the program of today has their columns."""
+    with database.read() as connection:
+        there = set(inspect(connection).get_table_names())
+        known = [table for table in tables.metadata.sorted_tables if table.name in there]
+        return {table.name: connection.execute(select(table)).all() for table in known}
+
+
+def fill(database: Database) -> None:
+    """A study, a job, the job that amends it, an input and a report, in a database of any revision."""
     at = datetime(2026, 11, 20, tzinfo=UTC)
     job = {"study_id": 1, "family": "systemic", "eye": "R", "estimator": "painted@1.0.0", "run_window": "now"}
     job |= {"priority": 5, "created_at": at, "run_after": at, "changed_at": at}
@@ -134,22 +143,27 @@ def first(bare: Database) -> Database:
     }
     more[tables.instance] |= {"received_at": at}
     more[tables.report] |= {"size_bytes": 1, "took": {}, "created_at": at}
-    with bare.write() as connection:
+    with database.write() as connection:
         for table, values in rows:
             leased = {"lease_owner": "w", "lease_until": at} if values.get("state") == "running" else {}
             connection.execute(insert(table).values(**values, **more.get(table, {}), **leased))
+
+
+@pytest.fixture
+def first(bare: Database) -> Database:
+    """A database of the first revision with something in it."""
+    bring_to(bare, "0001")
+    fill(bare)
     return bare
 
 
 def test_the_second_revision_keeps_what_the_first_held(first: Database) -> None:
     """Every row, reference and constraint is there after the upgrade, and a job on both eyes can be written."""
-    with first.read() as connection:
-        before = {table.name: connection.execute(select(table)).all() for table in tables.metadata.sorted_tables}
+    before = rows_of(first)
     assert first.upgrade() == ("0001", first.revisions()[1])
 
+    assert rows_of(first) == before | {"report_object": [], "delivery_object": []}
     with first.write() as connection:
-        after = {table.name: connection.execute(select(table)).all() for table in tables.metadata.sorted_tables}
-        assert after == before
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
         connection.execute(update(tables.job).where(tables.job.c.id == 2).values(eye="B"))
     twice = {"eye": "R", "inputs_digest": "a"}
@@ -158,6 +172,73 @@ def test_the_second_revision_keeps_what_the_first_held(first: Database) -> None:
             connection.execute(update(tables.job).where(tables.job.c.id == 2).values(**values))
     with pytest.raises(IntegrityError), first.write() as connection:
         connection.execute(tables.job.delete().where(tables.job.c.id == 1))  # its input and its report hold it
+
+
+DELIVERIES = """
+INSERT INTO delivery (id, report_id, peer, sent_sop_class_uid, sent_sop_instance_uid, sent_at, transaction_uid,
+                      silences, created_at, state, run_after, attempts, changed_at)
+VALUES (1, 1, 'owed', NULL, NULL, NULL, NULL, 0, :at, 'pending', :at, 0, :at),
+       (2, 1, 'asked', '1.3', '1.2', :at, '2.25.1', 1, :at, 'sent', :at, 1, :at),
+       (3, 1, 'kept', '1.3', '1.2', :at, '2.25.2', 0, :at, 'delivered', :at, 1, :at),
+       (4, 1, 'older', '1.4', '1.2.1', :at, NULL, 0, :at, 'delivered', :at, 1, :at)
+"""
+OWED, ASKED, KEPT, OLDER = 1, 2, 3, 4
+
+
+@pytest.fixture
+def second(bare: Database) -> Database:
+    """A database of the second revision whose report is owed to one peer, and was taken by three in their ways."""
+    bring_to(bare, "0002")
+    fill(bare)
+    with bare.write() as connection:
+        connection.execute(text(DELIVERIES), {"at": "2026-11-20 00:00:00"})
+    return bare
+
+
+def test_the_third_revision_knows_what_a_peer_took(second: Database) -> None:
+    """What stood in a delivery stands in its one object; promises that were kept are kept, and nothing else changes."""
+    before = rows_of(second)
+    assert second.upgrade() == ("0002", second.revisions()[1])
+
+    at = datetime(2026, 11, 20, tzinfo=UTC)
+    assert rows_of(second) == before | {
+        "report_object": [],
+        "delivery_object": [
+            (ASKED, 0, "sr", "1.3", "1.2", None, None),
+            (KEPT, 0, "sr", "1.3", "1.2", None, at),
+            (OLDER, 0, "sr", "1.4", "1.2.1", None, None),
+        ],
+    }
+    with second.write() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+        assert "sent_sop_class_uid" not in {column["name"] for column in inspect(connection).get_columns("delivery")}
+    kept = update(tables.delivery_object).where(tables.delivery_object.c.delivery_id == KEPT)
+    for values in ({"role": "xml"}, {"reason": "x"}, {"delivery_id": 99}, {"delivery_id": OLDER}):
+        with pytest.raises(IntegrityError), second.write() as connection:
+            connection.execute(kept.values(**values))
+
+
+def test_a_question_of_the_second_revision_is_answered_to_the_third(second: Database, clock: FakeClock) -> None:
+    """A PACS that was asked before the upgrade answers after it: the report is delivered, or sent again."""
+    second.upgrade()
+    deliveries = Deliveries(second, clock)
+
+    assert deliveries.commitment_answered("2.25.1", committed=["1.2"], failed=(), actor="asked") == 1
+
+    assert deliveries.queue.counts() == {"delivered": 3, "pending": 1}
+
+
+def test_an_object_plays_a_known_part(shelf: Shelf) -> None:
+    """What no PACS has a class for cannot be stored, nor one object in two reports."""
+    shelf.receive("1.1")
+    shelf.settle()
+    shelf.finish(shelf.claim()[0], companions=[shelf.companion("seg", "2.25.1", b"seg")])
+
+    for values in ({"role": "sr"}, {"ordinal": -1}, {"report_id": 99}):
+        with pytest.raises(IntegrityError), shelf.database.write() as connection:
+            connection.execute(update(tables.report_object).values(**values))
+    with pytest.raises(ValueError, match="expected a companion"):
+        replace(shelf.companion("seg", "2.25.2", b"seg"), role="sr")
 
 
 def test_a_migration_that_breaks_references_changes_nothing(first: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +269,7 @@ import os, signal, sys
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from oculard.store.database import Database
+from oculard.store.deliveries import Deliveries
 
 event.listen(Engine, "commit", lambda _: os.kill(os.getpid(), signal.SIGKILL))  # all is written, nothing is committed
 Database(sys.argv[1]).upgrade()

@@ -168,8 +168,7 @@ def test_a_silent_pacs_gets_the_report_again(shelf: Shelf, clock: FakeClock) -> 
     shelf.finish(shelf.claim()[0])
     for silence in (1, 2, 3):
         (delivery,) = shelf.deliveries.claim("s", "pacs", lease_s=60, limit=1)
-        uid = delivery.sop_instance_uid
-        shelf.deliveries.took(delivery, sop_class_uid="1", sop_instance_uid=uid, awaits_commitment=True)
+        shelf.took(delivery)
         shelf.deliveries.begin_commitment("pacs", f"2.25.{silence}", limit=5)
         clock.pass_(3599)
         chores(shelf).chase_commitments()
@@ -187,7 +186,7 @@ def test_what_waits_for_a_peer_that_is_gone_is_parked(shelf: Shelf) -> None:
         shelf.settle()
         shelf.finish(shelf.claim()[0], peers=peers)
     (sent,) = shelf.deliveries.claim("s", "old", lease_s=60, limit=1)
-    shelf.deliveries.took(sent, sop_class_uid="1", sop_instance_uid="1.2", awaits_commitment=True)
+    shelf.took(sent)
 
     chores(shelf).park_orphans()
     chores(shelf).park_orphans()  # a doubled wake-up changes nothing

@@ -19,11 +19,24 @@ Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")]
 PATIENT = ("patient_id", "accession_number")  # the asker has them; a screen that is shared should not
 
 
+MODEL_COLUMNS = (
+    "bundle",
+    "family",
+    "serves",
+    "reads",
+    "outlines",
+    "demonstration",
+    "licence",
+    "weights_sha256",
+    "refused",
+)
 STUDY_TABLES: dict[str, tuple[str, ...]] = {
     "Instances": ("id", "sop_instance_uid", "eye", "eye_why", "sender", "received_at", "no_job"),
     "Jobs": ("id", "family", "eye", "estimator", "state", "attempts", "reason"),
     "Reports": ("id", "job_id", "outcome", "remark", "sop_instance_uid", "created_at"),
+    "Objects": ("report_id", "role", "sop_class_uid", "sop_instance_uid"),
     "Deliveries": ("id", "report_id", "peer", "state", "attempts", "reason", "transaction_uid", "changed_at"),
+    "Sent": ("delivery_id", "role", "sop_instance_uid", "reason", "committed_at"),
 }
 
 
@@ -127,6 +140,8 @@ def models(ctx: typer.Context, as_json: AsJson = False) -> None:
             "bundle": name_of(bundle.manifest),
             "family": bundle.manifest.family,
             "serves": serving.get(bundle.manifest.family) == bundle.manifest.name,
+            "reads": " ".join((bundle.manifest.input.kind, *bundle.manifest.input.slabs)),
+            "outlines": None if bundle.manifest.mask is None else bundle.manifest.mask.structure.value,
             "demonstration": bundle.manifest.demonstration,
             "licence": bundle.manifest.licence,
             "weights_sha256": bundle.manifest.weights.sha256,
@@ -144,8 +159,7 @@ def models(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
     else:
-        columns = ("bundle", "family", "serves", "demonstration", "licence", "weights_sha256", "refused")
-        print_table(columns, [[row.get(column) for column in columns] for row in rows])
+        print_table(MODEL_COLUMNS, [[row.get(column) for column in MODEL_COLUMNS] for row in rows])
 
 
 def _told(found: Context, study: dict[str, Any]) -> dict[str, Any]:
@@ -166,13 +180,21 @@ def _told(found: Context, study: dict[str, Any]) -> dict[str, Any]:
         }
         for together in acquisitions([Facts.from_json(image["facts"]) for image in told["instances"]])
     ]
+    candidates = {
+        image["id"]: candidate(Kept(**{name: image[name] for name in Kept.__dataclass_fields__}))
+        for image in told["instances"]
+        if not image["variant"]
+    }
     for image in told["instances"]:
         facts = Facts.from_json(image["facts"])
-        kept = Kept(**{name: image[name] for name in Kept.__dataclass_fields__})
         image["eye"], image["eye_why"] = facts.eye, facts.eye_why
-        image["no_job"] = explain(candidate(kept), found.settings.plan, families) if families is not None else ""
         if image["variant"]:
             image["no_job"] = "same UID as an earlier image, other bytes: kept, not used"
+        elif families is None:
+            image["no_job"] = ""
+        else:
+            study_images = list(candidates.values())
+            image["no_job"] = explain(candidates[image["id"]], study_images, found.settings.plan, families)
         del image["facts"]
     return told
 

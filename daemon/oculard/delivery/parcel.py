@@ -16,6 +16,7 @@ from oculard.delivery.scu import VERIFICATION, Context
 from oculard.errors import Permanent
 from oculard.report.variant import VARIANTS, as_variant
 from oculard.store.deliveries import Delivery
+from oculard.store.objects import ReportObject
 from oculard.store.vault import Vault, VaultUnreadable, not_written
 
 LADDER: tuple[str, ...] = (Comprehensive3DSRStorage, *VARIANTS)  # the richest class first
@@ -29,10 +30,10 @@ class ReportDamaged(Permanent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
-    """One report, found whole."""
+class Content:
+    """One object of a report, found whole."""
 
-    delivery: Delivery
+    role: str
     path: Path
     meta: Meta
 
@@ -49,37 +50,55 @@ class Parcel:
         return next((context for context in self.contexts if context in accepted), None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """One report, found whole."""
+
+    delivery: Delivery
+    contents: tuple[Content, ...]  # in the order in which they are sent
+
+    @property
+    def sr(self) -> Content:
+        """What must arrive; its companions may be left out."""
+        return self.contents[-1]
+
+
 def pack(delivery: Delivery, vault: Vault) -> Parcel:
-    """Check a report's file. Raises ReportDamaged, and VaultUnreadable where trying again may help."""
-    path = vault.path(delivery.path)
+    """Check a report's files. Raises ReportDamaged, and VaultUnreadable where trying again may help."""
+    return Parcel(delivery=delivery, contents=tuple(_content(one, vault) for one in delivery.objects))
+
+
+def _content(one: ReportObject, vault: Vault) -> Content:
+    path = vault.path(one.path)
     try:
         data = path.read_bytes()
     except FileNotFoundError as why:
-        raise ReportDamaged("the report's file is gone") from why
+        raise ReportDamaged(f"the report's file ({one.role}) is gone") from why
     except OSError as why:
         raise VaultUnreadable(f"a report cannot be read: {why.strerror}") from why
-    if hashlib.sha256(data).hexdigest() != delivery.sha256:
-        raise ReportDamaged("the report's file does not have its digest")
+    if hashlib.sha256(data).hexdigest() != one.sha256:
+        raise ReportDamaged(f"the report's file ({one.role}) does not have its digest")
     try:
-        return Parcel(delivery=delivery, path=path, meta=parse_meta(data))
+        return Content(role=one.role, path=path, meta=parse_meta(data))
     except NotPart10 as why:
         raise ReportDamaged(str(why)) from why
 
 
 def proposal(parcels: Iterable[Parcel]) -> list[Context]:
     """What to propose for all of them."""
-    return list(dict.fromkeys([VERIFICATION, *(context for parcel in parcels for context in parcel.contexts)]))
+    wanted = (context for parcel in parcels for content in parcel.contents for context in content.contexts)
+    return list(dict.fromkeys([VERIFICATION, *wanted]))
 
 
 @contextmanager
-def dressed(parcel: Parcel, context: Context, spool: Path) -> Iterator[tuple[Path, Meta]]:
-    """The parcel's file as this context wants it; a rewritten one exists until the block ends. Raises VaultTrouble."""
-    if context == (parcel.meta.sop_class_uid, parcel.meta.transfer_syntax_uid):
-        yield parcel.path, parcel.meta
+def dressed(content: Content, context: Context, spool: Path) -> Iterator[tuple[Path, Meta]]:
+    """The file as this context wants it; a rewritten one exists until the block ends. Raises VaultTrouble."""
+    if context == (content.meta.sop_class_uid, content.meta.transfer_syntax_uid):
+        yield content.path, content.meta
         return
     path = spool / f"{uuid.uuid4().hex}.send"
     try:
-        data = _rewritten(parcel.path.read_bytes(), context, parcel.meta)
+        data = _rewritten(content.path.read_bytes(), context, content.meta)
     except OSError as why:
         raise VaultUnreadable(f"a report cannot be read: {why.strerror}") from why
     try:

@@ -7,12 +7,12 @@ from time import monotonic
 
 from oculard import log
 from oculard.clock import Clock
-from oculard.delivery.batch import ATTEMPTS_ALARM, DELAYED, PARKED, Batch
+from oculard.delivery.batch import ATTEMPTS_ALARM, DELAYED, PARKED, Batch, Fate
 from oculard.delivery.commitment import SAME_ASSOCIATION_S, Commitments
-from oculard.delivery.parcel import Parcel, ReportDamaged, dressed, pack, proposal
+from oculard.delivery.parcel import Content, Parcel, ReportDamaged, dressed, pack, proposal
 from oculard.delivery.rest import REST_S_MAX, Rest
 from oculard.delivery.scu import PeerAssociation, Target
-from oculard.delivery.statuses import PacsBusy, PacsRefused, PacsUnreachable, Trouble, troubled
+from oculard.delivery.statuses import COMPANION_LEFT_OUT, PacsBusy, PacsRefused, PacsUnreachable, Trouble, troubled
 from oculard.errors import Permanent
 from oculard.settings import Peer, Settings
 from oculard.store.alarms import Alarms
@@ -94,7 +94,6 @@ class Sender:
         try:
             with PeerAssociation(Target.of(peer, self._settings), proposal(parcels)) as association:
                 for parcel in parcels:
-                    batch.renew()
                     self._send_one(association, parcel, batch)
         except (PacsBusy, PacsUnreachable) as why:
             batch.retry_left(why)
@@ -106,23 +105,32 @@ class Sender:
 
     def _send_one(self, association: PeerAssociation, parcel: Parcel, batch: Batch) -> None:
         """Send one report; an answer concerns it alone. Raises PacsUnreachable when all is over, and settled."""
-        delivery, context = parcel.delivery, parcel.choose(association.accepted)
-        if context is None:
+        delivery = parcel.delivery
+        if parcel.sr.choose(association.accepted) is None:
             batch.park(delivery, troubled(batch.peer.name, Trouble.NO_CONTEXT))
             return
-        began = monotonic()
+        began, fates = monotonic(), list[Fate]()
         try:
-            with dressed(parcel, context, self._vault.spool) as (path, meta):
-                verdict = association.store(path, meta)
+            for content in parcel.contents:
+                batch.renew()
+                fates.append(self._send_content(association, content))
         except (PacsBusy, VaultTrouble) as why:
-            batch.retry(delivery, why)
+            batch.retry(delivery, why, at=parcel.contents[len(fates)].role)
         except Permanent as why:
-            batch.park(delivery, why)
+            batch.park(delivery, why, at=parcel.contents[len(fates)].role)
         except PacsUnreachable as why:
-            batch.break_at(delivery, why)
+            batch.break_at(delivery, why, at=parcel.contents[len(fates)].role)
             raise
         else:
-            batch.took(delivery, meta, verdict, took_s=monotonic() - began)
+            batch.took(delivery, fates, took_s=monotonic() - began)
+
+    def _send_content(self, association: PeerAssociation, content: Content) -> Fate:
+        """Send one object of a report. Raises PacsBusy, PacsRefused, PacsUnreachable or VaultTrouble."""
+        context = content.choose(association.accepted)
+        if context is None:
+            return Fate(role=content.role, meta=content.meta, verdict=COMPANION_LEFT_OUT)
+        with dressed(content, context, self._vault.spool) as (path, meta):
+            return Fate(role=content.role, meta=meta, verdict=association.store(path, meta))
 
     def _conclude(self, batch: Batch) -> None:
         """A peer that took something works; one that was busy for everything rests."""

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     TAKEN_WITH_WARNING = "taken-with-warning"
     TRANSIENT = "transient"  # tried again, for ever, with a growing delay
     PERMANENT = "permanent"  # parked until a person has changed something
+    LEFT_OUT = "left-out"  # the report goes without it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,12 @@ STORE: tuple[tuple[int, int, Kind, str, str], ...] = (
     (0xA800, 0xA8FF, PERMANENT, "pacs-class-not-supported", ALLOW),  # from before 1993, still in use
     (0xA900, 0xA9FF, PERMANENT, "pacs-class-mismatch", UNLIKE),
     (0xC000, 0xCFFF, PERMANENT, "pacs-cannot-understand", UNLIKE),
+)
+# No status: the peer refused every context of it. Many archives take no SEG, and the SR says all that it shows.
+COMPANION_LEFT_OUT = Verdict(
+    kind=Kind.LEFT_OUT,
+    reason="companion-not-accepted",
+    hint="allow its SOP class and transfer syntax for us in the PACS, where they should be seen there",
 )
 # Tried again: a wrong park needs a person, a wrong retry costs an association, and the alarm for delays sees both.
 UNKNOWN = Verdict(kind=TRANSIENT, reason="pacs-unknown-status", hint="the PACS answered an unknown status: see its log")

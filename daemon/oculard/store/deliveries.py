@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Row, Select, exists, select, update
 
 from oculard.clock import Clock
 from oculard.job import DELIVERY, DeliveryEvent, DeliveryState, backoff_s
-from oculard.store import tables
+from oculard.store import objects, tables
 from oculard.store.alarms import clear_alarm, raise_alarm
 from oculard.store.database import Database
+from oculard.store.objects import ReportObject, SentObject
 from oculard.store.queue import Queue, Ticket
 
 SILENCES_ALARM = 3
@@ -25,15 +26,17 @@ UNCOMMITTED_S_MAX = 900.0  # longest pause before sending again what a peer took
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One report to send to one peer, with the ticket to do so."""
+    """One report, all its objects, to send to one peer, with the ticket to do so."""
 
     ticket: Ticket
     peer: str
     report_id: int
-    sop_class_uid: str
-    sop_instance_uid: str
-    path: str
-    sha256: str
+    objects: tuple[ReportObject, ...]  # in the order in which they are sent: the SR last
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """The SR's: the report is known by it."""
+        return self.objects[-1].sop_instance_uid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,40 +66,31 @@ class Deliveries:
         if not tickets:
             return []
         by_id = {ticket.id: ticket for ticket in tickets}
-        delivery, report = tables.delivery, tables.report
-        query = (
-            select(delivery.c.id, report.c.id.label("report_id"), report.c.sop_class_uid, report.c.sop_instance_uid)
-            .add_columns(report.c.path, report.c.sha256)
-            .join_from(delivery, report)
-            .where(delivery.c.id.in_(by_id))
-            .order_by(delivery.c.id)
-        )
+        table = tables.delivery
+        query = select(table.c.id, table.c.report_id).where(table.c.id.in_(by_id)).order_by(table.c.id)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
+            found = objects.of_reports(connection, [row.report_id for row in rows])
         return [
-            Delivery(
-                ticket=by_id[row.id],
-                peer=peer,
-                report_id=row.report_id,
-                sop_class_uid=row.sop_class_uid,
-                sop_instance_uid=row.sop_instance_uid,
-                path=row.path,
-                sha256=row.sha256,
-            )
+            Delivery(ticket=by_id[row.id], peer=peer, report_id=row.report_id, objects=found[row.report_id])
             for row in rows
         ]
 
-    def took(self, delivery: Delivery, *, sop_class_uid: str, sop_instance_uid: str, awaits_commitment: bool) -> None:
-        """The peer answered success; the delivery is done, or waits for the peer's commitment."""
-        self.queue.settle(
-            delivery.ticket,
-            DeliveryEvent.SENT if awaits_commitment else DeliveryEvent.DONE,
-            reason=None,
-            sent_sop_class_uid=sop_class_uid,
-            sent_sop_instance_uid=sop_instance_uid,
-            sent_at=self._clock.now(),
-            transaction_uid=None,
-        )
+    def took(self, delivery: Delivery, sent: Sequence[SentObject], *, awaits_commitment: bool) -> None:
+        """The peer has what it accepts of the report; the delivery is done, or waits for the peer's commitment.
+
+        Raises LeaseLost.
+        """
+        with self._database.write() as connection:
+            self.queue.settle_in(
+                connection,
+                delivery.ticket,
+                DeliveryEvent.SENT if awaits_commitment else DeliveryEvent.DONE,
+                reason=objects.left_out(sent),
+                sent_at=self._clock.now(),
+                transaction_uid=None,
+            )
+            objects.write_sent(connection, delivery.ticket.id, sent)
 
     def begin_commitment(self, peer: str, transaction_uid: str, *, limit: int) -> Commitment | None:
         """Put what the peer took and was not asked about yet under one transaction, durably, before it is asked."""
@@ -109,13 +103,13 @@ class Deliveries:
             ids = (
                 connection.execute(select(table.c.id).where(*unasked).order_by(table.c.id).limit(limit)).scalars().all()
             )
-            rows = connection.execute(
+            asked = connection.execute(
                 update(table)
                 .where(table.c.id.in_(ids), *unasked)
                 .values(transaction_uid=transaction_uid)
-                .returning(table.c.sent_sop_class_uid, table.c.sent_sop_instance_uid)
-            ).all()
-        items = tuple((row.sent_sop_class_uid, row.sent_sop_instance_uid) for row in rows)
+                .returning(table.c.id)
+            )
+            items = tuple(objects.taken(connection, asked.scalars().all()))
         return Commitment(transaction_uid=transaction_uid, items=items) if items else None
 
     def forget_commitment(self, transaction_uid: str) -> None:
@@ -129,21 +123,24 @@ class Deliveries:
     def commitment_answered(
         self, transaction_uid: str, *, committed: Iterable[str], failed: Iterable[tuple[str, int]], actor: str
     ) -> int:
-        """Take a peer's answer: what it commits to is delivered, the rest is sent again. Says how many moved.
+        """Take a peer's answer: a delivery of which it commits to every object is delivered, one of which it denies any
+        is sent again as a whole. Says how many moved.
 
-        An unknown transaction moves nothing. Asking and answering twice is harmless.
+        An unknown transaction moves nothing. Asking and answering twice, or piece by piece, is harmless.
         """
-        moved = 0
+        moved, denied = 0, dict(failed)
         with self._database.write() as connection:
-            rows = {row.sent_sop_instance_uid: row for row in _under(connection, transaction_uid)}
-            for uid in committed:
-                if uid in rows:
-                    moved += self._commit(connection, rows[uid], actor=actor)
-            for uid, status in failed:
-                if uid in rows:
-                    reason = f"commitment-failed-{status:04x}"
-                    moved += self._uncommit(connection, rows[uid], reason=reason, actor=actor)
-            for peer in {row.peer for row in rows.values()}:
+            rows = _under(connection, transaction_uid)
+            promises = objects.promise(connection, [row.id for row in rows], set(committed), at=self._clock.now())
+            for row in rows:
+                found = promises[row.id]
+                statuses = [denied[uid] for uid in found.uids if uid in denied]
+                if statuses:
+                    reason = f"commitment-failed-{statuses[0]:04x}"
+                    moved += self._uncommit(connection, row, reason=reason, actor=actor)
+                elif found.is_whole:
+                    moved += self._commit(connection, row, actor=actor)
+            for peer in {row.peer for row in rows}:
                 self._calm(connection, peer)
         return moved
 
@@ -227,7 +224,7 @@ class Deliveries:
             query = query.where(~exists().where(has.c.report_id == table.c.report_id, has.c.peer == to))
         with self._database.write() as connection:
             for row_id in connection.execute(query).scalars().all():
-                moved += self.queue.move(
+                changed = self.queue.move(
                     connection,
                     row_id,
                     DeliveryState.PARKED,
@@ -238,6 +235,9 @@ class Deliveries:
                     reason=None,
                     **({} if to is None else _addressed(to)),
                 )
+                if changed and to is not None:
+                    objects.forget_sent(connection, row_id)
+                moved += changed
             self._found(connection)
         return moved
 
@@ -249,10 +249,10 @@ class Deliveries:
         for subject in connection.execute(select(alarm.c.subject).where(*over)).scalars().all():
             clear_alarm(connection, name=PEER_UNKNOWN, subject=subject, at=self._clock.now())
 
-    def _commit(self, connection: Connection, row: Row[Any, Any, Any, Any], *, actor: str) -> bool:
-        return self.queue.move(connection, row.id, DeliveryState.SENT, DeliveryEvent.COMMIT, actor=actor, reason=None)
+    def _commit(self, connection: Connection, row: Row[Any, Any, Any], *, actor: str) -> bool:
+        return self.queue.move(connection, row.id, DeliveryState.SENT, DeliveryEvent.COMMIT, actor=actor)
 
-    def _uncommit(self, connection: Connection, row: Row[Any, Any, Any, Any], *, reason: str, actor: str) -> bool:
+    def _uncommit(self, connection: Connection, row: Row[Any, Any, Any], *, reason: str, actor: str) -> bool:
         """Send again what the peer took and does not promise to keep, later each time; the third time alarms."""
         now, silences = self._clock.now(), row.silences + 1
         moved = self.queue.move(
@@ -280,16 +280,16 @@ class Deliveries:
                 clear_alarm(connection, name=name, subject=peer, at=self._clock.now())
 
 
-def _under(connection: Connection, transaction_uid: str) -> Sequence[Row[Any, Any, Any, Any]]:
+def _under(connection: Connection, transaction_uid: str) -> Sequence[Row[Any, Any, Any]]:
+    """The deliveries of a transaction, locked: two answers at once must see each other's promises."""
     table = tables.delivery
-    columns = (table.c.id, table.c.peer, table.c.silences, table.c.sent_sop_instance_uid)
-    return connection.execute(select(*columns).where(table.c.transaction_uid == transaction_uid)).all()
+    query = select(table.c.id, table.c.peer, table.c.silences).where(table.c.transaction_uid == transaction_uid)
+    return connection.execute(query.order_by(table.c.id).with_for_update()).all()
 
 
 def _addressed(peer: str) -> dict[str, Any]:
     """The columns of a delivery to another peer, which has taken and promised nothing yet."""
-    taken = ("sent_sop_class_uid", "sent_sop_instance_uid", "sent_at", "transaction_uid")
-    return {"peer": peer, "silences": 0, **dict.fromkeys(taken)}
+    return {"peer": peer, "silences": 0, "sent_at": None, "transaction_uid": None}
 
 
 def _study_of(delivery_id: int) -> Select[tuple[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, or_, select
@@ -17,6 +17,8 @@ from oculard.store.queue import Queue, Ticket
 
 if TYPE_CHECKING:
     from oculard_models.contract import Finding
+
+MANY = ("findings", "companions")  # of a report: tables of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,23 @@ class KeptReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Companion:
+    """A DICOM object that accompanies a report's SR, and whose file is in the vault already."""
+
+    role: str  # "seg", "sc" or "pdf"
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    path: str
+    sha256: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        if self.role not in tables.COMPANIONS:
+            raise ValueError(f"expected a companion {', '.join(tables.COMPANIONS)}, got `{self.role}`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewReport:
     """A report whose file is in the vault already, and what it found."""
 
@@ -70,6 +89,7 @@ class NewReport:
     predecessor_id: int | None
     findings: tuple[Finding, ...]
     took: dict[str, float]  # seconds by stage
+    companions: tuple[Companion, ...] = ()  # in the order in which they are sent, before the SR
 
 
 class Jobs:
@@ -106,14 +126,14 @@ class Jobs:
             return [_job(connection, ticket) for ticket in tickets]
 
     def finish(self, job: Job, event: JobEvent, report: NewReport, *, reason: str | None, peers: Sequence[str]) -> int:
-        """Settle a job with its report, findings and deliveries in one transaction; gives the report's id.
+        """Settle a job with its report, companions, findings and deliveries in one transaction; gives the report's id.
 
         Raises LeaseLost.
         """
         now = self._clock.now()
         with self._database.write() as connection:
             self.queue.settle_in(connection, job.ticket, event, reason=reason)
-            values = {name: getattr(report, name) for name in NewReport.__dataclass_fields__ if name != "findings"}
+            values = {name: getattr(report, name) for name in NewReport.__dataclass_fields__ if name not in MANY}
             values["demonstration"] = int(report.demonstration)
             report_id = connection.execute(
                 insert(tables.report)
@@ -127,6 +147,9 @@ class Jobs:
                 )
                 .returning(tables.report.c.id)
             ).scalar_one()
+            for ordinal, companion in enumerate(report.companions):
+                row = asdict(companion) | {"report_id": report_id, "ordinal": ordinal}
+                connection.execute(insert(tables.report_object).values(**row))
             for finding in report.findings:
                 connection.execute(insert(tables.finding).values(report_id=report_id, **_finding_columns(finding)))
             for peer in peers:

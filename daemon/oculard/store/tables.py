@@ -56,6 +56,8 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+SR = "sr"  # the part that an object plays in a report
+COMPANIONS = ("seg", "sc", "pdf")
 Identity = BigInteger().with_variant(Integer, "sqlite")  # SQLite autoincrements INTEGER only
 
 
@@ -188,6 +190,22 @@ report = Table(
     UniqueConstraint("job_id", "generation"),
 )
 
+report_object = Table(  # what accompanies a report's SR, which is the row of `report` itself
+    "report_object",
+    metadata,
+    Column("report_id", ForeignKey("report.id"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),  # the order in which they are sent
+    Column("role", String(8), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False, unique=True),
+    Column("series_instance_uid", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    one_of("role", COMPANIONS),
+    CheckConstraint("ordinal >= 0", name="ordinal"),
+)
+
 finding = Table(
     "finding",
     metadata,
@@ -207,8 +225,6 @@ delivery = Table(
     Column("id", Identity, primary_key=True),
     Column("report_id", ForeignKey("report.id"), nullable=False),
     Column("peer", String(32), nullable=False),
-    Column("sent_sop_class_uid", String(64)),  # what the peer took: the report itself or its fallback variant
-    Column("sent_sop_instance_uid", String(64)),
     Column("sent_at", Moment),
     Column("transaction_uid", String(64)),  # of the storage commitment that is under way
     Column("silences", Integer, nullable=False, server_default=text("0")),
@@ -217,6 +233,20 @@ delivery = Table(
     UniqueConstraint("report_id", "peer"),
     Index("ix_delivery_ready", "state", "peer", "id"),
     Index("ix_delivery_transaction_uid", "transaction_uid"),
+)
+
+delivery_object = Table(  # what became of each object of the report when it was sent last
+    "delivery_object",
+    metadata,
+    Column("delivery_id", ForeignKey("delivery.id"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("role", String(8), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),  # as the peer took it: the SR itself or its fallback variant
+    Column("sop_instance_uid", String(64), nullable=False, index=True),
+    Column("reason", String(64)),  # why it was left out; NULL when the peer took it
+    Column("committed_at", Moment),
+    one_of("role", (*COMPANIONS, SR)),
+    CheckConstraint("reason IS NULL OR committed_at IS NULL", name="committed_at"),
 )
 
 answer = Table(  # what we owe a device that asked us for storage commitment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from oculard.job import DELIVERY, JOB
 from oculard.store import tables
 from oculard.store.database import Database
 from oculard.store.instances import IDENTITY_MAX
+from oculard.store.objects import of_reports
 
 Row = dict[str, Any]
 
@@ -23,12 +25,22 @@ class Trace:
         self._database, self._clock = database, clock
 
     def find(self, identity: str) -> list[int]:
-        """The studies that a UID (study, image or report), an accession number or a patient ID belongs to."""
-        study, instance, report, delivery = tables.study, tables.instance, tables.report, tables.delivery
+        """The studies that a UID (study, image, or object of a report), an accession number or a patient ID belongs to.
+
+        An object of a report may have another UID at a peer than here: the SR's fallback has one of its own.
+        """
+        study, instance, report = tables.study, tables.instance, tables.report
+        companion, sent = tables.report_object, tables.delivery_object
         by_image = select(instance.c.study_id).where(instance.c.sop_instance_uid == identity)
         by_report = select(report.c.study_id).where(report.c.sop_instance_uid == identity)
+        by_companion = (
+            select(report.c.study_id).join_from(companion, report).where(companion.c.sop_instance_uid == identity)
+        )
         by_variant = (
-            select(report.c.study_id).join_from(delivery, report).where(delivery.c.sent_sop_instance_uid == identity)
+            select(report.c.study_id)
+            .join_from(sent, tables.delivery)
+            .join(report)
+            .where(sent.c.sop_instance_uid == identity)
         )
         query = select(study.c.id).where(
             or_(
@@ -37,6 +49,7 @@ class Trace:
                 study.c.patient_id == identity[:IDENTITY_MAX],
                 study.c.id.in_(by_image),
                 study.c.id.in_(by_report),
+                study.c.id.in_(by_companion),
                 study.c.id.in_(by_variant),
             )
         )
@@ -51,11 +64,19 @@ class Trace:
             ids = [report["id"] for report in reports]
             for report in reports:
                 report["findings"] = _rows(connection, tables.finding, tables.finding.c.report_id == report["id"])
+            deliveries = _rows(connection, tables.delivery, tables.delivery.c.report_id.in_(ids))
+            sent = tables.delivery_object.c.delivery_id.in_([delivery["id"] for delivery in deliveries])
             return found | {
                 "instances": _rows(connection, tables.instance, tables.instance.c.study_id == study_id),
                 "jobs": _rows(connection, tables.job, tables.job.c.study_id == study_id),
                 "reports": reports,
-                "deliveries": _rows(connection, tables.delivery, tables.delivery.c.report_id.in_(ids)),
+                "objects": [
+                    {"report_id": report_id} | asdict(one)
+                    for report_id, objects in sorted(of_reports(connection, ids).items())
+                    for one in objects
+                ],
+                "deliveries": deliveries,
+                "sent": _rows(connection, tables.delivery_object, sent),
                 "events": _rows(connection, tables.event, tables.event.c.study_id == study_id),
             }
 
