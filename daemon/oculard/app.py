@@ -143,6 +143,7 @@ def run_worker(app: App, name: str) -> None:
     from oculard.inference.estimators import Estimators, families, find
     from oculard.inference.grading import QualityGate
     from oculard.inference.worker import Worker
+    from oculard.inference.write import Writing
 
     settings = app.settings.worker
     bundles, refusals = find(settings.bundles)
@@ -162,7 +163,8 @@ def run_worker(app: App, name: str) -> None:
         alarms=app.alarms,
         estimators=estimators,
         gate=gate,
-        device=app.device,
+        faz=app.settings.faz,
+        writing=Writing(device=app.device, settings=app.settings.report),
         peers=[peer.name for peer in app.settings.peers],
         zone=ZoneInfo(app.settings.site.time_zone),
         clock=app.clock,

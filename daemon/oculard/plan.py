@@ -6,13 +6,10 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from oculard.job import Order
 from oculard.settings import Rule, When
 from oculard_models.manifest import Combine
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +23,8 @@ class Candidate:
     modality: str
     sop_class_uid: str
     eye: str  # "R", "L", "U"
-    kind: str  # what the image is: "fundus", "oct-volume", "en-face"; "" when no family can use it
+    kind: str  # what the image is: "fundus", "oct-volume", "en-face", "flow-volume"; "" when no family can use it
+    slab: str = ""  # of an en face image: its coded image type (CID 4271)
     acquired_at: str = ""
 
 
@@ -38,11 +36,20 @@ class Family:
     estimator: str  # name@version
     input_kind: str
     combine: Combine = Combine.EYE  # whether both eyes of a study are one job
+    slabs: tuple[str, ...] = ()  # of en face images: the coded image types that it reads, the wanted one first
+    instead: tuple[str, ...] = ()  # kinds that it cannot read and that come where its own is missing: a report says so
 
     @property
     def eyes(self) -> tuple[str, ...]:
         """What its jobs may be on."""
         return ("R", "L", "U", "B") if self.combine is Combine.PERSON else ("R", "L", "U")
+
+    def takes(self, kind: str) -> bool:
+        """Whether its jobs may be on such images."""
+        return kind == self.input_kind or kind in self.instead
+
+
+Pair = tuple[Candidate, Rule]
 
 
 def plan(candidates: Iterable[Candidate], rules: Sequence[Rule], families: Mapping[str, Family]) -> list[Order]:
@@ -50,24 +57,31 @@ def plan(candidates: Iterable[Candidate], rules: Sequence[Rule], families: Mappi
 
     A family that combines the eyes of a person has one job for both, "B", as soon as both are there. An image whose
     eye is unknown gives a job for eye "U", never a part of another: nothing is estimated, and its report says why.
+    Of en face images a family gets those of the slab that it wants most; where there is none, its report says so.
     """
-    matched: dict[str, dict[str, list[tuple[Candidate, Rule]]]] = defaultdict(lambda: defaultdict(list))
+    matched: dict[str, dict[str, list[Pair]]] = defaultdict(lambda: defaultdict(list))
     for candidate in candidates:
         for rule in rules:
             for name in rule.families if _matches(rule, candidate) else ():
-                if families[name].input_kind == candidate.kind:
+                if families[name].takes(candidate.kind):
                     matched[name][candidate.eye].append((candidate, rule))
-    return [
-        _order(families[name], eye, pairs)
-        for name, eyes in sorted(matched.items())
-        for eye, pairs in sorted(_combined(families[name], eyes).items())
-    ]
+    orders = []
+    for name, eyes in sorted(matched.items()):
+        wanted = {eye: _wanted(families[name], pairs) for eye, pairs in eyes.items()}
+        orders += [
+            _order(families[name], eye, pairs) for eye, pairs in sorted(_combined(families[name], wanted).items())
+        ]
+    return orders
 
 
-def explain(candidate: Candidate, rules: Sequence[Rule], families: Mapping[str, Family]) -> str:
-    """Why an image has no job, in words for `trace`; "" when it has one. The same code path as the plan."""
-    if plan([candidate], rules, families):
+def explain(
+    candidate: Candidate, study: Sequence[Candidate], rules: Sequence[Rule], families: Mapping[str, Family]
+) -> str:
+    """Why an image of a study has no job, in words for `trace`; "" when it has one. The same code path as the plan."""
+    if any(candidate.instance_id in order.instance_ids for order in plan(study, rules, families)):
         return ""
+    if plan([candidate], rules, families):
+        return "another slab of this eye is wanted more"
     if not any(_matches(rule, candidate) for rule in rules):
         return "no [[plan]] rule matches this image"
     if not candidate.kind:
@@ -89,14 +103,24 @@ def _matches(rule: Rule, candidate: Candidate) -> bool:
     )
 
 
-def _combined(family: Family, eyes: Mapping[str, list[T]]) -> dict[str, list[T]]:
+def _wanted(family: Family, pairs: list[Pair]) -> list[Pair]:
+    """Of one eye's images those that the family reads, of the slab that it wants most; else all, to be reported."""
+    read = [(image, rule) for image, rule in pairs if image.kind == family.input_kind]
+    for slab in family.slabs:
+        of_slab = [(image, rule) for image, rule in read if image.slab == slab]
+        if of_slab:
+            return of_slab
+    return read or pairs
+
+
+def _combined(family: Family, eyes: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
     """Right and left in one where the family combines them and both are there; else as they are."""
     if family.combine is not Combine.PERSON or not {"R", "L"} <= eyes.keys():
         return dict(eyes)
     return {"B": eyes["R"] + eyes["L"]} | {eye: pairs for eye, pairs in eyes.items() if eye not in ("R", "L")}
 
 
-def _order(family: Family, eye: str, pairs: list[tuple[Candidate, Rule]]) -> Order:
+def _order(family: Family, eye: str, pairs: list[Pair]) -> Order:
     """One job; where several rules want it, the sooner and the more urgent win."""
     images = {candidate.instance_id: candidate for candidate, _ in pairs}
     inputs = sorted(images.values(), key=lambda image: (image.acquired_at, image.sop_instance_uid))

@@ -201,8 +201,32 @@ class Worker(Section):
         {"systemic": "systemic-demo"}, description="The bundle that serves each family."
     )
     quality_gate: str = Field(
-        "fundus-quality", description="The bundle that grades every image first; without it nothing is estimated."
+        "fundus-quality", description="The bundle that grades every photograph first; without it none is estimated."
     )
+
+
+class Faz(Section):
+    """The foveal avascular zone on OCT angiography."""
+
+    axial_length_device_mm: float = Field(
+        0.0,
+        ge=0,
+        le=40,
+        description="Axial length that the device's spacing assumes: corrects for the eye's own; 0 never corrects.",
+    )
+
+    @model_validator(mode="after")
+    def _of_an_eye(self) -> Self:
+        if 0 < self.axial_length_device_mm < 18:
+            raise ValueError("axial_length_device_mm is 18 to 40, or 0")
+        return self
+
+
+class Report(Section):
+    """What a report consists of, beside the Structured Report itself and its masks."""
+
+    pictures: bool = Field(True, description="Where a structure was outlined: also a picture (Secondary Capture).")
+    pdf: bool = Field(False, description="Also an Encapsulated PDF, for a PACS that shows no Structured Reports.")
 
 
 class Delivery(Section):
@@ -257,6 +281,8 @@ class Settings(BaseSettings):
     plan: list[Rule] = [Rule(modality="OP", families=["systemic"])]
     night: Night = Night()
     worker: Worker = Worker()
+    faz: Faz = Faz()
+    report: Report = Report()
     delivery: Delivery = Delivery()
     web: Web = Web()
     log: Log = Log()

@@ -1,4 +1,4 @@
-"""Pixels: one frame of an instance in any transfer syntax, as RGB. Nothing is trusted before its size was looked at."""
+"""Pixels: one frame of an instance in any transfer syntax. Nothing is trusted before its size was looked at."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
 # One decoder for each transfer syntax, the most robust there is: with none named, pydicom tries all that are installed
@@ -83,6 +84,40 @@ def read_header(path: Path) -> Dataset:
 def read_rgb(path: Path, *, pixels_max: int) -> npt.NDArray[np.uint8]:
     """The first frame as rows x columns x 3 of uint8, RGB. Raises Undecodable."""
     header = read_header(path)
+    rows, columns, samples, bits = _described(header, pixels_max)
+    if samples != 3 or bits != 8:
+        raise Undecodable("not-colour", f"expected 3 samples of 8 bits, the header says {samples} of {bits}")
+    pixels = _decoded(path, header, (rows, columns))
+    if pixels.shape != (rows, columns, 3) or pixels.dtype != np.uint8:
+        raise Undecodable("pixels-inconsistent", f"decoded {pixels.shape}, expected {rows} x {columns} x 3")
+    return pixels
+
+
+def read_values(path: Path, *, pixels_max: int) -> npt.NDArray[np.int32]:
+    """The first frame as rows x columns of grey, or rows x columns x 3 (RGB), as stored and not scaled.
+
+    White is high, whatever the header's convention; an image of indices into a palette becomes its colours. Raises
+    Undecodable.
+    """
+    header = read_header(path)
+    rows, columns, samples, bits = _described(header, pixels_max)
+    if samples not in (1, 3) or bits not in (8, 16):
+        raise Undecodable("pixels-unsupported", f"expected 1 or 3 samples of 8 or 16 bits: {samples} of {bits}")
+    values = _decoded(path, header, (rows, columns))
+    try:
+        meaning = str(header["PhotometricInterpretation"].value).strip()
+        if meaning == "PALETTE COLOR":
+            values = apply_color_lut(values, dcmread(path, stop_before_pixels=True))
+    except DECODER_ERRORS as why:
+        raise Undecodable("pixels-undescribed", "the header does not describe its pixels") from why
+    if values.shape not in ((rows, columns), (rows, columns, 3)) or values.dtype.kind not in "iu":
+        raise Undecodable("pixels-inconsistent", f"decoded {values.shape} of {values.dtype} for {rows} x {columns}")
+    values = values.astype(np.int32)
+    return values.max() + values.min() - values if meaning == "MONOCHROME1" else values
+
+
+def _described(header: Dataset, pixels_max: int) -> tuple[int, int, int, int]:
+    """Rows, columns, samples a pixel and bits allocated, as the header says. Raises Undecodable."""
     try:
         rows, columns = int(header["Rows"].value), int(header["Columns"].value)
         samples, bits = int(header["SamplesPerPixel"].value), int(header["BitsAllocated"].value)
@@ -90,12 +125,7 @@ def read_rgb(path: Path, *, pixels_max: int) -> npt.NDArray[np.uint8]:
         raise Undecodable("pixels-undescribed", "the header does not describe its pixels") from why
     if rows < 1 or columns < 1 or rows * columns > pixels_max:
         raise Undecodable("size-implausible", f"an image of {rows} x {columns} pixels is not decoded")
-    if samples != 3 or bits != 8:
-        raise Undecodable("not-colour", f"expected 3 samples of 8 bits, the header says {samples} of {bits}")
-    pixels = _decoded(path, header, (rows, columns))
-    if pixels.shape != (rows, columns, 3) or pixels.dtype != np.uint8:
-        raise Undecodable("pixels-inconsistent", f"decoded {pixels.shape}, expected {rows} x {columns} x 3")
-    return pixels
+    return rows, columns, samples, bits
 
 
 def _decoded(path: Path, header: Dataset, size: tuple[int, int]) -> npt.NDArray[Any]:

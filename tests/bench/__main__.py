@@ -17,13 +17,14 @@ from pathlib import Path
 
 import structlog
 
-from bench import photographs, trunk, workers
+from bench import photographs, segmenters, trunk, workers
 from bench.tables import Table
 
 ITEMS: Mapping[str, Callable[[], Table]] = {
     "photographs": photographs.measure,
     "workers": workers.measure,
     "trunk": trunk.measure,
+    "segmenters": segmenters.measure,
 }
 VERSIONS = ("oculard", "onnxruntime", "torch", "timm", "numpy", "pillow")
 

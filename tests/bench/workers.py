@@ -19,6 +19,7 @@ from oculard.clock import SystemClock
 from oculard.inference.estimators import Estimators, families
 from oculard.inference.grading import QualityGate
 from oculard.inference.worker import Worker
+from oculard.inference.write import Writing
 from oculard.intake.role import folder_import
 from oculard.report.request import Device
 from oculard.settings import Settings, Store
@@ -126,7 +127,11 @@ class _Bench:
             alarms=self.shelf.alarms,
             gate=QualityGate(found, self.settings.worker.quality_gate, threads=self.settings.worker.threads),
             estimators=Estimators(found, providers=["cpu"], threads=self.settings.worker.threads),
-            device=Device(manufacturer="oculard", software_version="0", serial_number="1", device_uid="2.25.1"),
+            faz=self.settings.faz,
+            writing=Writing(
+                device=Device(manufacturer="oculard", software_version="0", serial_number="1", device_uid="2.25.1"),
+                settings=self.settings.report,
+            ),
             peers=["pacs"],
             zone=UTC,
             clock=clock,

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fakes import FakeClock
 from oculard.inference.estimators import Estimators, families, find
 from oculard.inference.grading import QualityGate, ServedGate
 from oculard.inference.worker import Worker
+from oculard.inference.write import Writing
 from oculard.intake.role import folder_import
 from oculard.report.read import ReadReport, read_report
 from oculard.report.request import Device, Grader
@@ -32,6 +34,7 @@ from oculard_models.registry import Bundle
 from shelf import Shelf
 
 Pixels = npt.NDArray[np.uint8]
+SERVING = MappingProxyType({"systemic": "systemic-demo"})
 PERSON: Person = sample_people(1, 11)[0]
 
 
@@ -75,15 +78,21 @@ class Bench:
     """A store, a device's words and a worker."""
 
     def __init__(
-        self, folder: Path, bundles: Sequence[Bundle] | None = None, gate: QualityGate | StagedGate | None = None
+        self,
+        folder: Path,
+        bundles: Sequence[Bundle] | None = None,
+        gate: QualityGate | StagedGate | None = None,
+        *,
+        serving: Mapping[str, str] = SERVING,
+        **settings: Any,
     ) -> None:
         self.folder, self.clock = folder, FakeClock()
         database = Database(f"sqlite:///{folder / 'oculard.db'}")
         database.upgrade()
         self.shelf = Shelf(database, self.clock, folder / "vault")
-        self.settings = Settings(store=Store(folder=folder / "vault", disk_free_min_gib=0))
+        self.settings = Settings(store=Store(folder=folder / "vault", disk_free_min_gib=0), **settings)
         found = find([])[0] if bundles is None else list(bundles)
-        served = families(found or find([])[0], {"systemic": "systemic-demo"})
+        served = families(found or find([])[0], dict(serving))
         self.settling = Settling(self.settings, self.shelf.studies, served, self.clock)
         self.estimators = Estimators(found, providers=["cpu"], threads=1)
         self.worker = Worker(
@@ -94,7 +103,11 @@ class Bench:
             alarms=self.shelf.alarms,
             estimators=self.estimators,
             gate=gate or QualityGate(find([])[0], "fundus-quality", threads=1),  # type: ignore[arg-type]  # or a staged one
-            device=Device(manufacturer="oculard", software_version="0", serial_number="1", device_uid="2.25.1"),
+            faz=self.settings.faz,
+            writing=Writing(
+                device=Device(manufacturer="oculard", software_version="0", serial_number="1", device_uid="2.25.1"),
+                settings=self.settings.report,
+            ),
             peers=["pacs"],
             zone=UTC,
             clock=self.clock,

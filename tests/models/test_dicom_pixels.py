@@ -20,7 +20,7 @@ from pydicom.pixels.utils import pixel_array
 from oculard_models.data.paint import paint
 from oculard_models.data.painted_study import Visit, wrap_fundus
 from oculard_models.data.person import sample_people
-from oculard_models.dicom_pixels import Undecodable, codestream_size, jpeg_rgb, read_rgb
+from oculard_models.dicom_pixels import Undecodable, codestream_size, jpeg_rgb, read_rgb, read_values
 from peers import program
 
 PIXELS_MAX = 50_000_000
@@ -223,3 +223,61 @@ def test_a_size_that_hides_behind_fill_bytes_is_refused_before_it_is_decoded(tmp
         read_rgb(tmp_path / "small.dcm", pixels_max=PIXELS_MAX)
     assert why.value.reason == "pixels-inconsistent"
     assert "(256, 256)" in str(why.value)
+
+
+GREY = {
+    "MR_small.dcm": ((64, 64), 127, 2145),
+    "MR_small_RLE.dcm": ((64, 64), 127, 2145),
+    "MR_small_bigendian.dcm": ((64, 64), 127, 2145),
+    "MR_small_jp2klossless.dcm": ((64, 64), 127, 2145),
+    "MR_small_jpeg_ls_lossless.dcm": ((64, 64), 127, 2145),
+    "explicit_VR-UN.dcm": ((512, 512), -1024, 1186),  # signed
+    "JPEGLSNearLossless_16.dcm": ((50, 10), 0, 65535),
+    "JPGLosslessP14SV1_1s_1f_8b.dcm": ((768, 1024), 0, 255),
+    "emri_small_jpeg_ls_lossless.dcm": ((64, 64), 0, 425),  # the first of ten frames
+    "SC_rgb_rle.dcm": ((100, 100, 3), 0, 255),
+    "OBXXXX1A_expb.dcm": ((600, 800, 3), 0, 255),  # a palette
+}
+
+
+@pytest.mark.parametrize("name", GREY)
+def test_values_are_read_as_they_were_stored(data: Path, name: str) -> None:
+    """Eight and sixteen bit, signed and not, grey and in colours, in every transfer syntax: nothing is scaled."""
+    values = read_values(data / "dicom" / name, pixels_max=PIXELS_MAX)
+
+    assert (values.shape, values.min(), values.max()) == GREY[name]
+    assert values.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("badVR.dcm", "pixels-unsupported"),  # 32 bit
+        ("liver_deflate.dcm", "pixels-unsupported"),  # 1 bit
+        ("MR_truncated.dcm", "pixels-undecodable"),
+        ("test-SR.dcm", "pixels-undescribed"),
+    ],
+)
+def test_values_that_cannot_be_read_are_refused(data: Path, name: str, reason: str) -> None:
+    """Each with its reason."""
+    with pytest.raises(Undecodable) as why:
+        read_values(data / "dicom" / name, pixels_max=PIXELS_MAX)
+    assert why.value.reason == reason
+
+
+def test_white_is_high_in_either_convention(data: Path, tmp_path: Path) -> None:
+    """An image that stores white as low values is turned round within its range."""
+    path = tmp_path / "turned.dcm"
+    ds = dcmread(data / "dicom" / "MR_small.dcm")
+    ds.PhotometricInterpretation = "MONOCHROME1"
+    ds.save_as(path)
+    plain = read_values(data / "dicom" / "MR_small.dcm", pixels_max=PIXELS_MAX)
+
+    assert np.array_equal(read_values(path, pixels_max=PIXELS_MAX), 127 + 2145 - plain)
+
+
+def test_large_values_are_refused_before_they_are_decoded(data: Path) -> None:
+    """The header's size is looked at first."""
+    with pytest.raises(Undecodable) as why:
+        read_values(data / "dicom" / "MR_small.dcm", pixels_max=1000)
+    assert why.value.reason == "size-implausible"

@@ -13,12 +13,15 @@ LIGHT = ["oculard_models"] + [
         "contract", "manifest", "registry", "runners", "runners.onnx", "runners.load", "preprocess", "quality",
         "findings", "lab", "dicom_pixels", "export", "importers", "nets", "train", "data.paint", "data.painted_study",
         "data.table", "data.split", "data.photographs", "data.scaling", "data.painted_table", "evaluate.measures",
-        "evaluate.predictions", "evaluate.prediction_table", "evaluate.report",
+        "evaluate.predictions", "evaluate.prediction_table", "evaluate.report", "structures",
+        "structures.magnification",
     )
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("heavy", ["torch", "oculard", "onnxruntime", "polars", "matplotlib", "h5py"])
+@pytest.mark.parametrize(
+    "heavy", ["torch", "oculard", "onnxruntime", "polars", "matplotlib", "h5py", "scipy", "contourpy"]
+)
 def test_importing_light_modules_imports_nothing_heavy(heavy: str):
     """Neither torch nor the daemon nor a runtime is imported before it is used."""
     code = f"import sys, {', '.join(LIGHT)}; sys.exit(any(m.split('.')[0] == {heavy!r} for m in sys.modules))"

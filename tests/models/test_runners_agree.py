@@ -11,19 +11,33 @@ import pytest
 torch = pytest.importorskip("torch", reason="the torch runner needs the extra `lab`")
 pytest.importorskip("onnx", reason="the torch runner needs the extra `lab`")
 
-from export_samples import AGE, PROVENANCE, SEX, SPEC, exported, noise  # noqa: E402  # after the skips
+from export_samples import (  # noqa: E402  # after the skips
+    AGE,
+    PROVENANCE,
+    SEX,
+    SPEC,
+    blobs,
+    exported,
+    mask_exported,
+    noise,
+)
 
 from oculard_models.contract import ImageInput  # noqa: E402
 from oculard_models.data.paint import paint  # noqa: E402
+from oculard_models.data.paint_octa import paint_octa  # noqa: E402
 from oculard_models.data.person import sample_person  # noqa: E402
 from oculard_models.export import write_variant  # noqa: E402
 from oculard_models.findings import to_findings  # noqa: E402
+from oculard_models.nets.segmenters import build_segmenter  # noqa: E402
 from oculard_models.nets.sixteen import SIXTEEN, architecture, build  # noqa: E402
 from oculard_models.registry import Bundle, find_bundles, read_bundle  # noqa: E402
 from oculard_models.runners.load import Runner, choose, load  # noqa: E402
+from oculard_models.structures import measure  # noqa: E402
 
-SHIPPED = find_bundles()[0]
+SHIPPED = [bundle for bundle in find_bundles()[0] if bundle.manifest.mask is None]
+SEGMENTING = [bundle for bundle in find_bundles()[0] if bundle.manifest.mask is not None]
 RUNNERS: tuple[Runner, Runner] = ("onnx", "torch")
+APART_MASK = 1e-3  # of a probability
 QUICK = ("oculard-small", "mobilenet", "mobilenet-v2", "efficientnet-b0")
 APART = 0.02  # of a reported value, in its unit: the last reported digit, and one for its rounding
 SHARE = 1e-4  # ... or of the value itself: untrained networks give ages of thousands of years
@@ -118,3 +132,71 @@ def variant(folder: Path, kind: str) -> Bundle:
         force=True,
     )
     return read_bundle(path)
+
+
+def masks_of(bundle: Bundle) -> list[npt.NDArray[np.float32]]:
+    """Run painted angiographies through a bundle that segments with both runners, self-tests first."""
+    images = [np.repeat(paint_octa(seed, 256).pixels[..., None], 3, axis=2) for seed in range(3)]
+    results = []
+    for runner in RUNNERS:
+        segmenter = load(bundle, runner=runner, choice=choose(runner, ["cpu"]), threads=1)
+        segmenter.self_test()
+        shown = [ImageInput(sop_instance_uid="1.2", eye="R", pixels=image) for image in images]
+        results.append(segmenter.segment(np.stack([segmenter.prepare(image) for image in shown])))
+    return results
+
+
+@pytest.mark.parametrize("bundle", SEGMENTING, ids=[bundle.manifest.name for bundle in SEGMENTING])
+def test_shipped_bundle_gives_the_same_masks(bundle: Bundle):
+    """Every bundle that segments and comes with oculard, and what is measured of its masks."""
+    ours, theirs = masks_of(bundle)
+    mask = bundle.manifest.mask
+    assert mask is not None
+    np.testing.assert_allclose(ours, theirs, atol=APART_MASK * (50 if bundle.manifest.name.endswith("int8") else 1))
+    for pair in zip(ours, theirs, strict=True):
+        one, other = (
+            measure(side, mask=mask, box=(0, 0, 256, 256), image_size=(256, 256), spacing_mm=(3 / 256, 3 / 256))
+            for side in pair
+        )
+        assert one.reason == other.reason
+        assert dict(one.values) == pytest.approx(dict(other.values), rel=0.02, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lwbna", "small-unet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("unet", "deeplabv3plus"))],
+)
+def test_fresh_segmenter_gives_the_same_masks(name: str, tmp_path: Path):
+    """The networks that segment, exported as a training would: their operators are known to both runners."""
+    if name == "deeplabv3plus":
+        pytest.importorskip("segmentation_models_pytorch", reason="comes with the extra `lab`")
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    net = build_segmenter(name)
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        net.train()(torch.from_numpy(noise(2)))
+    ours, theirs = masks_of(mask_exported(tmp_path, net.eval()))
+
+    assert ours.std() > 0.01  # a network that says the same everywhere would agree with anything
+    np.testing.assert_allclose(ours, theirs, atol=APART_MASK)
+
+
+@pytest.mark.parametrize("kind", SHARES)
+def test_variant_gives_the_same_masks_but_for_rounding(kind: str, tmp_path: Path):
+    """Bytes and halves, with torch as with onnxruntime."""
+    source = mask_exported(tmp_path)
+    path = tmp_path / f"traced-{kind}"
+    write_variant(
+        source,
+        "int8" if kind == "int8" else "fp16",
+        path,
+        calibration=[blobs(6)],
+        held_out=blobs(3),
+        provenance=PROVENANCE,
+    )
+    ours, theirs = masks_of(read_bundle(path))
+
+    np.testing.assert_allclose(ours, theirs, atol=0.05 if kind == "int8" else 5e-3)

@@ -41,6 +41,10 @@ class Narrow:
             raise OutOfMemory(f"no room for {len(batch)}")
         return [{"age": float(image[0, 0, 0])} for image in batch]
 
+    def segment(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The same for masks of 2 x 2 pixels."""
+        return np.array([np.full((2, 2), row["age"]) for row in self.estimate(batch)], dtype=np.float32)
+
     def self_test(self) -> None:
         """Not asked here."""
 
@@ -62,6 +66,24 @@ def test_results_are_whole_and_in_order_however_little_fits(room: int, count: in
     sparing = Sparing(Narrow(room), never)
 
     assert [row["age"] for row in sparing.estimate(images(count))] == list(range(count))
+
+
+@pytest.mark.parametrize("room", [0, 1, 3, 64])
+def test_masks_are_spared_as_values_are(room: int):
+    """They come whole and in order from pieces, from the fallback, or both; sizes are halved alike."""
+    narrow, wide = Narrow(room), Narrow(64)
+    sparing = Sparing(narrow, lambda: wide)
+    masks = sparing.segment(images(7))
+
+    assert masks.shape == (7, 2, 2)
+    assert (masks == np.arange(7)[:, None, None]).all()
+    assert sparing.spared == (7 if room == 0 else 0)
+    assert sparing.images_at_once == {0: 1, 1: 1, 3: 3, 64: None}[room]
+
+
+def test_no_image_has_no_mask():
+    """An empty batch is answered as the estimator answers it."""
+    assert len(Sparing(Narrow(3), never).segment(images(0))) == 0
 
 
 def test_size_that_fitted_is_remembered():
@@ -146,7 +168,7 @@ estimator = load(bundle, runner=runner, choice=choose(runner, ["cpu"]), threads=
 batch = np.random.default_rng(1).normal(size=(64, 3, *bundle.manifest.input.size_px)).astype(np.float32)
 expected = [row for image in batch for row in estimator.estimate(image[None])]
 if runner == "onnx":
-    estimator.estimate = estimator._run  # a whole batch at once, as on a device
+    estimator._pieces = lambda batch: [batch]  # a whole batch at once, as on a device
 used = 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1])
 resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), resource.RLIM_INFINITY))
 try:

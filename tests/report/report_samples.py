@@ -36,6 +36,10 @@ STARTED = datetime(2026, 11, 20, 0, 30, tzinfo=UTC)
 CREATED = STARTED + timedelta(seconds=4)
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 SIZE_PX = 16
+KINDS = {  # as dciodvfy names what it recognises
+    *("Comprehensive3DSR", "ComprehensiveSR", "EnhancedSR", "Segmentation", "SCImage", "EncapsulatedPDF"),
+    *("OphthalmicPhotography8BitImage", "OphthalmicOpticalCoherenceTomographyEnFaceImage", "VLPhotographicImage"),
+}
 
 ORIGIN = Origin(
     family="systemic",
@@ -180,7 +184,7 @@ def errors(data: bytes, folder: Path, validator: str) -> list[str]:
     path.write_bytes(data)
     ran = subprocess.run([validator, str(path)], capture_output=True, check=False)
     lines = (ran.stdout + ran.stderr).decode("latin-1").splitlines()
-    assert {"Comprehensive3DSR", "ComprehensiveSR", "EnhancedSR", "OphthalmicPhotography8BitImage"} & set(lines), lines
+    assert KINDS & set(lines), lines
     return [line for line in lines if line.startswith("Error")]
 
 

@@ -30,8 +30,8 @@ from report_samples import (
     validators,
 )
 
+from oculard.report import notices
 from oculard.report.build import build_report
-from oculard.report.group import NOTICE_DEMONSTRATION
 from oculard.report.request import Predecessor
 from oculard.report.uids import device_uid
 from oculard.report.variant import VARIANTS, as_variant
@@ -102,7 +102,7 @@ def test_dump_tools_show_names_with_values(tmp_path: Path) -> None:
     html = subprocess.run(["dsr2html", str(path)], capture_output=True, check=True).stdout.decode("latin-1")
 
     assert '"Estimated age from fundus photograph")="60" (a,UCUM,"year")' in text.replace("60.0", "60")
-    assert NOTICE_DEMONSTRATION in text
+    assert notices.DEMONSTRATION in text
     assert "CONTINUOUS" not in text
     assert "Estimated age from fundus photograph" in html
     assert "DEMONSTRATION MODEL" in html
@@ -163,7 +163,7 @@ def test_demonstration_weights_are_marked_everywhere() -> None:
     assert ds.SeriesDescription == "AI RESULTS (DEMONSTRATION) fundus R"
     assert ds.ContributingEquipmentSequence[0].ContributionDescription == "DEMONSTRATION MODEL"
     texts = [item.TextValue for item in _walk(ds) if item.ValueType == "TEXT"]
-    assert NOTICE_DEMONSTRATION in texts
+    assert notices.DEMONSTRATION in texts
     assert "Systemic estimates (DEMONSTRATION)" in texts
     assert "systemic-sample/age (DEMONSTRATION)" in texts
 

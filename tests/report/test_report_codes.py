@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydicom.sr._concepts_dict import concepts as standard
+from shape_samples import MEASURES
 
 from oculard.report import uids
 from oculard.report.codes import Code, concept, family, read_table, table, unit
+from oculard_models import structures
+from oculard_models.manifest import Structure
 
 
 def dictionary() -> set[tuple[str, str, str]]:
@@ -125,3 +129,39 @@ def test_uids_are_deterministic_and_short() -> None:
     assert all(uid.startswith("2.25.") and len(uid) <= 64 for uid in others)
     with pytest.raises(ValueError, match="at least one source"):
         uids.report_uid([], "a", "1.0.0", "f" * 64, 1)
+
+
+@pytest.mark.parametrize("prefix", ["FAZ", "DISC"])
+def test_every_measure_has_a_concept(prefix: str) -> None:
+    """Each measure of a structure has a concept in its unit, calculated and not estimated, with a Japanese name."""
+    for name, (concept_name, unit_name, _) in MEASURES.items():
+        known = concept(f"{prefix}-{concept_name}")
+        assert (known.unit.value, known.derivation.meaning) == (unit_name, "Calculated"), name
+        assert known.estimates is None or known.estimates.meaning in known.code.meaning.title()
+        assert not known.choices
+
+
+def test_samples_know_every_measure() -> None:
+    """The measures of the samples are those that are made, so that none of them lacks a concept."""
+    for structure in Structure:
+        assert {name: unit for name, (_, unit, _) in MEASURES.items()} == dict(structures.MEASURES[structure])
+
+
+def test_shape_of_the_zone_is_no_diagnosis() -> None:
+    """The class by shape has private codes, says that it is an estimate, and each class has its own probability."""
+    known = concept("FAZ-GL")
+
+    assert {choice.code.scheme for choice in known.choices.values()} == {table().own.designator}
+    assert {name: choice.probability for name, choice in known.choices.items()} == {
+        "normal": "FAZ-GL-P-NO",
+        "glaucoma": "FAZ-GL-P",
+    }
+    for name in ("FAZ-GL", "FAZ-GL-P", "FAZ-GL-P-NO"):
+        assert concept(name).code.meaning.startswith("Estimated")
+
+
+def test_families_leave_room_for_companions() -> None:
+    """A family whose series numbers would run into those of companions is refused."""
+    assert family("disc").series_number("R", 3) == 9331
+    with pytest.raises(ValueError, match="0 to 9"):
+        replace(family("disc"), series=10)

@@ -6,10 +6,13 @@ import re
 
 import pytest
 from report_samples import findings, part10, photograph, request, requests, source
+from shape_samples import outlined
 
+from oculard.report import notices
 from oculard.report.build import build_report
 from oculard.report.lenient import Decoded, decoded
 from oculard.report.page import render_page
+from oculard.report.planned import planned_companions
 
 
 @pytest.mark.parametrize("name", requests())
@@ -21,7 +24,7 @@ def test_every_outcome_has_a_page(name: str) -> None:
 
     for text in (asked.origin.title, asked.origin.version, asked.origin.weights_sha256, asked.remark):
         assert text in page
-    assert "Estimates, not measurements" in page
+    assert "estimates by an AI model, not measurements" in page
     assert "測定値ではなく" in page
     assert ("DEMONSTRATION MODEL" in page) is asked.origin.demonstration
 
@@ -32,6 +35,20 @@ def test_values_have_name_uncertainty_and_unit() -> None:
 
     assert "推定年齢 Estimated age from fundus photograph 60.0 ± 4.5 歳 years" in words
     assert "推定性別 Estimated sex from fundus photograph 男性 Male 66.0 %" in words
+
+
+def test_outlined_values_are_not_called_estimates() -> None:
+    """The page of a shape says in both languages that an AI drew the outline, with measures, conditions and mask."""
+    asked = outlined()
+    page = render_page(build_report(asked).data)
+    words = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+    for text in (notices.OUTLINE, notices.JAPANESE[notices.OUTLINE], notices.PROBABILITY, *asked.parameters):
+        assert text in words
+    assert notices.ESTIMATE not in words
+    assert "中心窩無血管域の面積 Foveal avascular zone area 0.312 mm²" in words
+    assert "緑内障型 Glaucomatous pattern 73.2 %" in words
+    assert planned_companions(asked)[0].sop_instance_uid in words
 
 
 def test_hostile_text_stays_text() -> None:

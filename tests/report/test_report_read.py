@@ -23,9 +23,12 @@ from report_samples import (
     requests,
     source,
 )
+from shape_samples import outlined
 
+from oculard.report import notices
 from oculard.report.build import build_report
 from oculard.report.codes import concept
+from oculard.report.planned import planned_companions
 from oculard.report.raw import DamagedHeader
 from oculard.report.read import ReadFinding, ReadGrader, read_report
 from oculard.report.request import ReportRequest
@@ -218,3 +221,33 @@ def test_probability_that_is_an_output_is_said_once() -> None:
     assert [(read.concept, read.choice, read.value) for read in read_report(data).findings] == [
         ("GL-DISC", "glaucomatous", 61.0)
     ]
+
+
+def test_outlined_report_reads_back() -> None:
+    """Measures, class, outline, parameters and notices of a shape read as they were meant, in every variant."""
+    asked = outlined()
+    report = build_report(asked)
+
+    for data in (report.data, *(as_variant(report.data, sop_class_uid).data for sop_class_uid in VARIANTS)):
+        read = read_report(data)
+        said = {one.concept: (one.value, one.unit) for one in read.findings}
+        assert said["FAZ-AREA"] == (0.312, "mm2")
+        assert said["FAZ-AREA-PX"] == (48.8, "{pixels}")
+        assert said["FAZ-GL"] == (73.2, "%")
+        assert read.findings[-1].choice == "glaucoma"
+        assert read.finding == "Foveal avascular zone"
+        assert read.segmentation == planned_companions(asked)[0].sop_instance_uid
+        assert read.model.parameters == asked.parameters
+        assert read.notices == (notices.OUTLINE, notices.PROBABILITY)
+
+
+def test_normal_shape_does_not_read_as_glaucoma() -> None:
+    """The probability of the normal class stands under its own name, and none stands under glaucoma's."""
+    asked = outlined()
+    asked = replace(asked, findings=(*asked.findings[:-1], replace(asked.findings[-1], choice="normal")))
+
+    data = build_report(asked).data
+
+    assert b"Estimated probability of no glaucoma from FAZ shape" in data
+    assert b"Estimated probability of glaucoma" not in data
+    assert read_report(data).findings[-1].choice == "normal"

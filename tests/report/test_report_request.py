@@ -22,6 +22,7 @@ from report_samples import (
     source,
 )
 from report_samples import request as whole
+from shape_samples import en_face, outlined, shape_in
 
 from oculard.report.request import Outcome, unvalued
 from oculard.report.source import Grade, Source
@@ -114,3 +115,22 @@ def test_source_needs_its_uids_and_a_grade() -> None:
     del file["SeriesInstanceUID"]
     with pytest.raises(ValueError, match="four UIDs"):
         Source(header=file, grade=Grade.GOOD, used=True)
+
+
+OUTLINED_WRONG: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
+    "shape in no source": (lambda: {"shape": shape_in(source(part10(en_face(2))))}, "was not used"),
+    "shape in both eyes": (lambda: {"eye": "B"}, "lies in one eye"),
+    "shape without measures": (lambda: {"outputs": OUTPUTS, "findings": VALUES}, "without an output that is measured"),
+    "parameter without a value": (lambda: {"parameters": ("spacing",)}, "name=value"),
+    "parameter of the model": (lambda: {"parameters": ("weights-sha256=0",)}, "name=value"),
+    "parameter in Japanese": (lambda: {"parameters": ("spacing=狭い",)}, "printable ASCII"),
+}
+
+
+@pytest.mark.parametrize("name", OUTLINED_WRONG)
+def test_shapes_that_fit_nothing_are_refused(name: str) -> None:
+    """A shape needs an image that was used, one eye and measures; a parameter a name of its own and a value."""
+    changes, message = OUTLINED_WRONG[name]
+
+    with pytest.raises(ValueError, match=message):
+        outlined(**changes())

@@ -8,12 +8,16 @@ from typer.main import get_command
 
 from oculard.cli.commands import build
 from oculard.delivery.statuses import REJECTED, STORE, Trouble
+from oculard.imaging import spacing
+from oculard.inference import en_face
 from oculard.intake import policy
 from oculard.intake.handlers import REPLIES
+from oculard_models import structures
 from oculard_models.quality import REASONS
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "deploy" / "RUNBOOK.md").read_text(encoding="utf-8")
+MODELS = [*(ROOT / "models" / "oculard_models").glob("*.py"), *(ROOT / "models").glob("oculard_models/structures/*.py")]
 SLUGS = (
     r"reason ?= ?\"([a-z0-9-]+)\"",
     r"Undecodable\(\s*\"([a-z-]+)\"",
@@ -28,6 +32,8 @@ def test_every_reason_is_in_the_runbook() -> None:
     reasons = (
         {row[3] for row in STORE} | {row[1] for row in REJECTED.values()} | set(Trouble) | set(REPLIES) | set(REASONS)
     )
+    reasons |= {*en_face.WORDS, en_face.NO_WANTED_SLAB, spacing.MISSING, spacing.IMPLAUSIBLE}
+    reasons |= {structures.NO_NUMBERS, structures.NO_STRUCTURE, structures.TOUCHES_BORDER}
     for path in (ROOT / "daemon" / "oculard").rglob("*.py"):
         for slug in SLUGS:
             reasons |= set(re.findall(slug, path.read_text(encoding="utf-8")))
@@ -38,7 +44,7 @@ def test_every_reason_is_in_the_runbook() -> None:
 def test_the_runbook_speaks_of_no_reason_that_is_gone() -> None:
     """A slug that the program does not know any more misleads."""
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "daemon" / "oculard").rglob("*.py"))
-    code += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "models" / "oculard_models").glob("*.py"))
+    code += "".join(path.read_text(encoding="utf-8") for path in MODELS)
     tables = RUNBOOK[RUNBOOK.index("### Alarms") :]
     slugs = {
         slug

@@ -9,7 +9,19 @@ from pydicom.dataset import Dataset
 
 from oculard.imaging.eyes import acquisitions, is_complete
 from oculard.imaging.facts import BadHeader, Eye, Facts, is_uid, read_eye, read_facts
-from oculard.imaging.kinds import EN_FACE, FUNDUS, OCT_EN_FACE, OCT_VOLUME, OPHTHALMIC_TOMOGRAPHY, OTHER, kind_of
+from oculard.imaging.kinds import (
+    EN_FACE,
+    FLOW_VOLUME,
+    FUNDUS,
+    OCT_BSCAN_VOLUME_ANALYSIS,
+    OCT_EN_FACE,
+    OCT_VOLUME,
+    OPHTHALMIC_TOMOGRAPHY,
+    OTHER,
+    kind_of,
+)
+from oculard.imaging.slabs import slab_of, slab_words
+from oculard.imaging.spacing import read_scale
 
 OP_8_BIT = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
 
@@ -116,7 +128,7 @@ def slab(uid: str, eye: str = "R", at: str = "20261120090000", **changes: Any) -
 
 
 def test_kinds() -> None:
-    """Colour photographs, volumes and slabs are told apart; infrared and multi-frame photographs are none of them."""
+    """Photographs, volumes, slabs and flow volumes are told apart; infrared and multi-frame photographs are none."""
     assert kind_of(photograph("1")) == FUNDUS
     assert kind_of(photograph("1", sop_class_uid="1.2.840.10008.5.1.4.1.1.77.1.4")) == FUNDUS
     assert kind_of(photograph("1", modality="XC", sop_class_uid="1.2.840.10008.5.1.4.1.1.77.1.4")) == OTHER
@@ -125,6 +137,99 @@ def test_kinds() -> None:
     assert kind_of(photograph("1", frames=2)) == OTHER
     assert kind_of(volume("1")) == OCT_VOLUME
     assert kind_of(slab("1")) == EN_FACE
+    assert kind_of(slab("1", sop_class_uid=OCT_BSCAN_VOLUME_ANALYSIS)) == FLOW_VOLUME
+
+
+def typed(value: str, scheme: str) -> Facts:
+    """Facts of a header with this coded image type."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator = value, scheme
+    return read_facts(header(OphthalmicImageTypeCodeSequence=[item]))
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme", "slab", "words"),
+    [
+        ("128265", "DCM", "128265", "128265 DCM superficial retina vasculature flow"),
+        ("128999", "DCM", "128999", "128999 DCM"),
+        ("128265", "99TOP", "", "128265 99TOP"),
+        ("128265", "", "", "128265"),
+        ("", "", "", "no coded image type"),
+    ],
+)
+def test_only_a_standard_code_says_which_slab_it_is(value: str, scheme: str, slab: str, words: str) -> None:
+    """The code value of another scheme means something else; the words for a report name what came."""
+    facts = typed(value, scheme)
+
+    assert (slab_of(facts), slab_words(facts)) == (slab, words)
+    assert Facts.from_json(facts.as_json()) == facts
+
+
+def test_a_strange_code_fits_every_report() -> None:
+    """Whatever a device writes there, the words are plain ASCII without a report's special characters."""
+    facts = Facts.from_json(typed("1", "DCM").as_json() | {"slab": "a~b\\c眼" * 9, "slab_scheme": "\x00"})
+
+    assert slab_words(facts) == "a?b?c?a?b?c?a?b? ?"
+
+
+def measures(*spacing: float) -> list[Dataset]:
+    """Shared functional groups with this spacing."""
+    item, group = Dataset(), Dataset()
+    item.PixelSpacing = list(spacing)
+    group.PixelMeasuresSequence = [item]
+    return [group]
+
+
+def raw_spacing(text: str) -> Dataset:
+    """A header whose Pixel Spacing has these very bytes."""
+    from pydicom.dataelem import RawDataElement
+    from pydicom.tag import Tag
+
+    ds = header()
+    ds[0x00280030] = RawDataElement(Tag(0x00280030), "DS", len(text), text.encode(), 0, False, True)
+    return ds
+
+
+@pytest.mark.parametrize(
+    ("ds", "spacing_mm", "reason"),
+    [
+        (header(PixelSpacing=[0.03, 0.02]), (0.03, 0.02), ""),
+        (header(SharedFunctionalGroupsSequence=measures(0.03, 0.02)), (0.03, 0.02), ""),
+        (header(PixelSpacing=[0.03, 0.02], SharedFunctionalGroupsSequence=measures(0.03, 0.02)), (0.03, 0.02), ""),
+        (
+            header(PixelSpacing=[0.03, 0.02], SharedFunctionalGroupsSequence=measures(0.02, 0.02)),
+            None,
+            "spacing-implausible",
+        ),
+        (header(), None, "spacing-missing"),
+        (header(PixelSpacing=None), None, "spacing-missing"),
+        (header(PixelSpacing=[0, 0]), None, "spacing-implausible"),
+        (header(PixelSpacing=[0.03, 0]), None, "spacing-implausible"),
+        (header(PixelSpacing=[-0.03, 0.02]), None, "spacing-implausible"),
+        (header(PixelSpacing=0.03), None, "spacing-implausible"),
+        (header(PixelSpacing=[0.03, 0.02, 0.02]), None, "spacing-implausible"),
+        (header(PixelSpacing=[0.0099, 0.02]), None, "spacing-implausible"),
+        (header(PixelSpacing=[0.03, 0.1251]), None, "spacing-implausible"),
+        (raw_spacing("nan\\nan "), None, "spacing-implausible"),
+        (raw_spacing("inf\\inf "), None, "spacing-implausible"),
+        (raw_spacing("wide\\high "), None, "spacing-implausible"),
+    ],
+)
+def test_a_spacing_is_read_or_refused(ds: Dataset, spacing_mm: tuple[float, float] | None, reason: str) -> None:
+    """At the root or in the frames' measures, of a field of 1 to 25 mm a side; whatever else is said is not used."""
+    scale = read_scale(ds, rows=100, columns=200)
+
+    assert (scale.spacing_mm, scale.reason) == (spacing_mm, reason)
+
+
+@pytest.mark.parametrize(
+    ("said", "length_mm"),
+    [(24.0, 24.0), (18.0, 18.0), (40.0, 40.0), (17.9, None), (0.0, None), (None, None), (float("nan"), None)],
+)
+def test_an_axial_length_is_an_eyes_or_none(said: float | None, length_mm: float | None) -> None:
+    """Only what an eye can have is believed."""
+    assert read_scale(header(AxialLengthOfTheEye=said), rows=1, columns=1).axial_length_mm == length_mm
+    assert read_scale(header(), rows=1, columns=1).axial_length_mm is None
 
 
 def test_a_volume_finds_its_photograph_and_slabs() -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from oculard.plan import Candidate, Family, explain, inputs_digest, plan
 from oculard.settings import Rule, When
 from oculard_models.manifest import Combine
@@ -9,7 +11,15 @@ from oculard_models.manifest import Combine
 FAMILIES = {
     "systemic": Family(name="systemic", estimator="demo@1.0.0", input_kind="fundus"),
     "glaucoma": Family(name="glaucoma", estimator="hier@2.0.0", input_kind="oct-volume"),
+    "faz": Family(
+        name="faz",
+        estimator="faz@1.0.0",
+        input_kind="en-face",
+        slabs=("128265", "128269"),
+        instead=("flow-volume",),
+    ),
 }
+SUPERFICIAL, DEEP, OUTER = "128265", "128269", "128271"
 OP = Rule(modality="OP", families=["systemic"])
 
 
@@ -115,9 +125,70 @@ def test_the_inputs_digest_knows_bytes_but_no_order() -> None:
     assert inputs_digest([image(1)]) != inputs_digest([image(1, sha256="f" * 64)])
 
 
+def slab(number: int, slab: str, eye: str = "R") -> Candidate:
+    """One en face image."""
+    return image(number, eye, kind="en-face", slab=slab)
+
+
+def cube(number: int, eye: str = "R") -> Candidate:
+    """One flow volume."""
+    return image(number, eye, kind="flow-volume")
+
+
+@pytest.mark.parametrize(
+    ("images", "jobs"),
+    [
+        ([slab(1, DEEP), slab(2, SUPERFICIAL), slab(3, OUTER)], [("R", (2,))]),
+        ([slab(1, SUPERFICIAL), slab(2, SUPERFICIAL), cube(3)], [("R", (1, 2))]),
+        ([slab(1, OUTER), slab(2, DEEP)], [("R", (2,))]),
+        ([slab(1, OUTER), slab(2, ""), cube(3)], [("R", (1, 2))]),
+        ([cube(1), cube(2)], [("R", (1, 2))]),
+        ([slab(1, SUPERFICIAL), slab(2, DEEP, "L")], [("L", (2,)), ("R", (1,))]),
+        ([slab(1, SUPERFICIAL), cube(2, "L")], [("L", (2,)), ("R", (1,))]),
+        ([slab(1, DEEP), slab(2, SUPERFICIAL, "U")], [("R", (1,)), ("U", (2,))]),
+        ([image(1), image(2, kind="oct-volume"), slab(3, DEEP)], [("R", (3,))]),
+        ([image(1), image(2, kind="oct-volume"), image(3, kind="")], []),
+    ],
+)
+def test_of_en_face_images_the_wanted_slab_is_chosen(
+    images: list[Candidate], jobs: list[tuple[str, tuple[int, ...]]]
+) -> None:
+    """Superficial before deep, each eye for itself; without a wanted slab all that came, to be rejected aloud.
+
+    A flow volume counts only where an eye has no slab; a photograph or an OCT volume never does.
+    """
+    orders = plan(images, [Rule(families=["faz"])], FAMILIES)
+
+    assert [(order.eye, order.instance_ids) for order in orders] == jobs
+
+
+def test_the_slab_changes_the_inputs() -> None:
+    """A wanted slab that comes later is another job than the rejected one."""
+    rule = Rule(families=["faz"])
+    (before,), (after,) = plan([cube(1)], [rule], FAMILIES), plan([cube(1), slab(2, DEEP)], [rule], FAMILIES)
+
+    assert before.inputs_digest != after.inputs_digest
+
+
+def alone(candidate: Candidate) -> str:
+    """Why an image that is a study by itself has no job."""
+    return explain(candidate, [candidate], [OP], FAMILIES)
+
+
 def test_explain_says_why_an_image_has_no_job() -> None:
     """`trace` answers the question; what has a job needs no explanation."""
-    assert explain(image(1), [OP], FAMILIES) == ""
-    assert "no [[plan]] rule" in explain(image(1, modality="SR"), [OP], FAMILIES)
-    assert "no estimator reads" in explain(image(1, kind=""), [OP], FAMILIES)
-    assert "another kind" in explain(image(1, kind="en-face"), [OP], FAMILIES)
+    assert alone(image(1)) == ""
+    assert "no [[plan]] rule" in alone(image(1, modality="SR"))
+    assert "no estimator reads" in alone(image(1, kind=""))
+    assert "another kind" in alone(image(1, kind="en-face"))
+
+
+def test_explain_knows_the_other_slabs() -> None:
+    """A deep slab has a job where it is alone, and none beside a superficial one; so has a flow volume."""
+    rule, deep, volume = Rule(families=["faz"]), slab(1, DEEP), cube(2)
+    study = [deep, volume, slab(3, SUPERFICIAL)]
+
+    assert explain(deep, [deep], [rule], FAMILIES) == ""
+    assert "another slab of this eye" in explain(deep, study, [rule], FAMILIES)
+    assert "another slab of this eye" in explain(volume, study, [rule], FAMILIES)
+    assert explain(study[2], study, [rule], FAMILIES) == ""

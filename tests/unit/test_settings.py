@@ -35,6 +35,8 @@ BAD = [
     ('[site]\norganisation = "眼科"\n', "`site.organisation`"),
     ('[store]\ndatabase_url = "postgresql+psycopg://a:secret@h/d"\n', "holds a password"),
     ('[store]\ndatabase_password = "secret"\n', "database_password stands in the file"),
+    ("[faz]\naxial_length_device_mm = 2.4\n", "axial_length_device_mm is 18 to 40, or 0"),
+    ("[faz]\naxial_length_device_mm = 240\n", "`faz.axial_length_device_mm`"),
     ("[intake\n", "is not TOML"),
     ("intake = 3\n", "`intake`"),
 ]

@@ -50,6 +50,7 @@ class Facts:
     acquired_at: str = ""  # DICOM DT as the device wrote it: local time of the device
     frame_of_reference_uid: str = ""
     slab: str = ""  # code value of the en face image type (CID 4271)
+    slab_scheme: str = ""  # who defined that code; only DCM's are CID 4271
 
     def as_json(self) -> dict[str, Any]:
         """The facts as plain values for a JSON column."""
@@ -69,6 +70,7 @@ def is_uid(text: str) -> bool:
 def read_facts(ds: Dataset) -> Facts:
     """Take the facts from a header. Raises BadHeader when one of the four UIDs is missing or malformed."""
     eye, eye_why = read_eye(ds)
+    slab, slab_scheme = _slab(ds)
     return Facts(
         sop_class_uid=_uid(ds, "SOPClassUID"),
         sop_instance_uid=_uid(ds, "SOPInstanceUID"),
@@ -88,7 +90,8 @@ def read_facts(ds: Dataset) -> Facts:
         samples_per_pixel=_number(ds, "SamplesPerPixel", 1),
         acquired_at=_acquired_at(ds),
         frame_of_reference_uid=_text(ds, "FrameOfReferenceUID"),
-        slab=_slab(ds),
+        slab=slab,
+        slab_scheme=slab_scheme,
     )
 
 
@@ -115,20 +118,24 @@ def read_eye(ds: Dataset) -> tuple[Eye, str]:
 
 def _frame_laterality(ds: Dataset) -> str:
     """What all functional groups that say a laterality agree on, "B" when they differ, "" when none says one."""
-    groups = [*_items(ds, "SharedFunctionalGroupsSequence"), *_items(ds, "PerFrameFunctionalGroupsSequence")]
+    groups = [
+        *header_items(ds, "SharedFunctionalGroupsSequence"),
+        *header_items(ds, "PerFrameFunctionalGroupsSequence"),
+    ]
     said = {
         _text(anatomy, "FrameLaterality").upper()
         for group in groups
-        for anatomy in _items(group, "FrameAnatomySequence")
+        for anatomy in header_items(group, "FrameAnatomySequence")
     } - {""}
     return said.pop() if len(said) == 1 else ("B" if said else "")
 
 
-def _items(ds: Dataset, keyword: str) -> list[Dataset]:
-    return list(_value(ds, keyword) or ())
+def header_items(ds: Dataset, keyword: str) -> list[Dataset]:
+    """A sequence's items; none when it is absent or cannot be decoded."""
+    return list(header_value(ds, keyword) or ())
 
 
-def _value(ds: Dataset, keyword: str) -> Any:
+def header_value(ds: Dataset, keyword: str) -> Any:
     """An element's value, or None when it is absent or cannot be decoded: a bad value is not a reason to refuse."""
     try:
         return ds.get(keyword)
@@ -137,19 +144,19 @@ def _value(ds: Dataset, keyword: str) -> Any:
 
 
 def _text(ds: Dataset, keyword: str) -> str:
-    value = _value(ds, keyword)
+    value = header_value(ds, keyword)
     return "" if value is None else str(value).replace("\0", "").strip()
 
 
 def _texts(ds: Dataset, keyword: str) -> list[str]:
-    value = _value(ds, keyword)
+    value = header_value(ds, keyword)
     parts = value if isinstance(value, MultiValue) else [] if value is None else [value]
     return [str(part).strip() for part in parts]
 
 
 def _number(ds: Dataset, keyword: str, default: int) -> int:
     try:
-        return max(0, int(_value(ds, keyword)))
+        return max(0, int(header_value(ds, keyword)))
     except (ValueError, TypeError):
         return default
 
@@ -183,6 +190,7 @@ def acquisition_time(facts: Facts) -> datetime | None:
         return None
 
 
-def _slab(ds: Dataset) -> str:
-    items = _items(ds, "OphthalmicImageTypeCodeSequence")
-    return _text(items[0], "CodeValue") if items else ""
+def _slab(ds: Dataset) -> tuple[str, str]:
+    """Code value and scheme of the en face image type, as the device wrote them."""
+    items = header_items(ds, "OphthalmicImageTypeCodeSequence")
+    return (_text(items[0], "CodeValue"), _text(items[0], "CodingSchemeDesignator")) if items else ("", "")

@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from time import perf_counter
 
-import numpy as np
-import numpy.typing as npt
-
 from oculard.inference.grading import ServedGate
+from oculard.inference.prepared import Prepared
 from oculard.job import JobEvent
 from oculard.report.request import Grader
 from oculard.report.source import Grade, Source
 from oculard.store.jobs import Job
-from oculard_models.contract import Finding, Qualifier
-from oculard_models.findings import Raw, not_made, of_both_eyes, to_findings
+from oculard_models.contract import Finding, Measured, Qualifier
+from oculard_models.findings import Raw, not_made, of_both_eyes, of_measures, to_findings
 from oculard_models.manifest import Manifest
 
 
@@ -36,17 +34,19 @@ def failed(reason: str, remark: str) -> Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """One image that is good enough, as the network will see it."""
+class Found:
+    """What was measured of the mask of one image."""
 
-    sop_instance_uid: str
-    eye: str  # "R" or "L"
-    tensor: npt.NDArray[np.float32]
+    image: Prepared
+    measured: Measured
+    magnification: float = 1.0  # of every length in mm
+    parameters: tuple[str, ...] = ()  # ASCII, as `name=value`
+    notes: tuple[str, ...] = ()  # ASCII, for the report's remark
 
 
 @dataclass(slots=True, kw_only=True)
 class Case:
-    """One job, its images, and either raw outputs or a verdict."""
+    """One job, its images, and either raw outputs, what was measured of a mask, or a verdict."""
 
     job: Job
     manifest: Manifest
@@ -55,6 +55,8 @@ class Case:
     sources: list[Source] = field(default_factory=list)
     images: list[Prepared] = field(default_factory=list)
     raws: defaultdict[str, list[Raw]] = field(default_factory=lambda: defaultdict(list))  # by eye
+    found: Found | None = None  # of a bundle that segments
+    parameters: list[str] = field(default_factory=list)  # ASCII, as `name=value`: what the image is
     suggestions: list[str] = field(default_factory=list)  # ASCII: which eyes the pictures of unknown eyes look like
     verdict: Verdict | None = None
     notes: list[str] = field(default_factory=list)  # ASCII, for the report's remark
@@ -65,11 +67,18 @@ class Case:
         if self.verdict is None:
             self.verdict = verdict
 
+    def note(self, words: str) -> None:
+        """Say something in the report, once."""
+        if words and words not in self.notes:
+            self.notes.append(words)
+
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What the report says: one finding for each output, with a value or with the reason why there is none."""
         if self.verdict is not None:
             return not_made(self.manifest, self.verdict.qualifier, ())
+        if self.found is not None:
+            return of_measures(self.manifest, self.found.image.sop_instance_uid, self.found.measured)
         if len(self.raws) > 1:
             return of_both_eyes(self.manifest, self.raws["R"], self.raws["L"])
         (raws,) = self.raws.values()
@@ -96,13 +105,16 @@ class Case:
 
     @property
     def reason(self) -> str | None:
-        """The stable slug of the ending."""
-        return None if self.verdict is None else self.verdict.reason
+        """The stable slug of the ending: why nothing was estimated, or why no mask was measured."""
+        if self.verdict is not None:
+            return self.verdict.reason
+        return (self.found.measured.reason or None) if self.found is not None else None
 
     @property
     def remark(self) -> str:
         """Words for people, in the report."""
         words = [*self.notes] if self.verdict is None else [self.verdict.remark, *self.notes]
+        words += self.found.notes if self.found is not None else ()
         return "; ".join(words)[:1024]
 
 

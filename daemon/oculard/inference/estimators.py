@@ -8,13 +8,15 @@ from pathlib import Path
 
 from oculard import log
 from oculard.errors import Misconfigured, Permanent
+from oculard.imaging.kinds import EN_FACE, FLOW_VOLUME
 from oculard.plan import Family
 from oculard.report.codes import concept
 from oculard.report.request import Origin
-from oculard_models.contract import Estimator
-from oculard_models.manifest import BundleRefused, Manifest
+from oculard_models import structures
+from oculard_models.manifest import BundleRefused, Manifest, Output, OutputKind
 from oculard_models.quality import GATE_FAMILY
 from oculard_models.registry import Bundle, Refusal, find_bundles
+from oculard_models.runners.golden import Loaded
 from oculard_models.runners.load import Runner, choose, load
 from oculard_models.runners.onnx import Choice
 
@@ -33,7 +35,7 @@ class Served:
     """One bundle and its loaded network."""
 
     manifest: Manifest
-    estimator: Estimator
+    estimator: Loaded
 
 
 class Estimators:
@@ -88,14 +90,25 @@ def serve(bundle: Bundle, runner: Runner, choice: Choice, threads: int) -> Serve
 
 
 def _must_be_reportable(manifest: Manifest) -> None:
-    """Refuse a bundle whose family, texts, concepts or units no report could carry."""
+    """Refuse a bundle whose family, texts, concepts, units, classes or measures no report could carry."""
     try:
         Origin.from_manifest(manifest)
+        measures = {} if manifest.mask is None else structures.MEASURES[manifest.mask.structure]
         for output in manifest.output:
-            if concept(output.concept).unit.value != output.unit:
-                raise ValueError(f"output `{output.name}`: `{output.concept}` is not in `{output.unit}`")
+            _must_be_expressible(output)
+            if output.kind is OutputKind.MEASURED and measures.get(output.name) != output.unit:
+                raise ValueError(f"`{output.name}` in `{output.unit}` is not what is measured of its structure")
     except (LookupError, ValueError) as why:
         raise BundleRefused(f"bundle `{manifest.name}` cannot be reported: {why}") from why
+
+
+def _must_be_expressible(output: Output) -> None:
+    """Refuse an output that its concept cannot say. Raises LookupError, ValueError."""
+    known = concept(output.concept)
+    if known.unit.value != output.unit:
+        raise ValueError(f"output `{output.name}`: `{output.concept}` is not in `{output.unit}`")
+    if bool(output.choices) != bool(known.choices) or not set(output.choices) <= set(known.choices):
+        raise ValueError(f"output `{output.name}`: the classes of `{output.concept}` are {sorted(known.choices)}")
 
 
 def name_of(manifest: Manifest) -> str:
@@ -127,7 +140,12 @@ def families(bundles: Iterable[Bundle], wanted: dict[str, str]) -> dict[str, Fam
             )
         manifest = bundle.manifest
         chosen[family] = Family(
-            name=family, estimator=name_of(manifest), input_kind=manifest.input.kind, combine=manifest.combine
+            name=family,
+            estimator=name_of(manifest),
+            input_kind=manifest.input.kind,
+            combine=manifest.combine,
+            slabs=manifest.input.slabs,
+            instead=(FLOW_VOLUME,) if manifest.input.kind == EN_FACE else (),
         )
     return chosen
 

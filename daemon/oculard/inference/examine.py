@@ -1,4 +1,7 @@
-"""Examining a job's images: decode, let the gate grade them first, prepare what the network will see."""
+"""Examining a job's images: decode, grade them first, prepare what the network will see.
+
+Photographs are graded by the quality gate, en face images by the plain checks of `en_face.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,11 @@ from collections.abc import Sequence
 
 from oculard import log
 from oculard.imaging.facts import Facts
-from oculard.inference.case import Case, Prepared, Verdict, failed
+from oculard.imaging.kinds import EN_FACE
+from oculard.inference.case import Case, Verdict, failed
+from oculard.inference.en_face import look_at_slab, nothing_fits
 from oculard.inference.grading import SIDES, GateRefused, QualityGate, ServedGate, contradiction, suggestion
+from oculard.inference.prepared import prepared
 from oculard.job import JobEvent
 from oculard.report.source import Grade, Source
 from oculard.store.jobs import Job, JobInput
@@ -15,7 +21,7 @@ from oculard.store.vault import Vault
 from oculard_models import quality
 from oculard_models.contract import EstimateFailed, ImageInput, OutOfMemory, Qualifier
 from oculard_models.dicom_pixels import Undecodable, read_header, read_rgb
-from oculard_models.preprocess import Pixels, prepare
+from oculard_models.preprocess import Pixels
 
 LOOKED_AT = 4  # times as many images of an eye as the estimator takes
 logger = log.get("worker")
@@ -32,7 +38,7 @@ def examine(case: Case, vault: Vault, gate: QualityGate, *, pixels_max: int, att
         case.close(_eye_unknown(job.inputs[0]))
     if job.ticket.attempts > attempts_max:
         case.close(_spent(attempts_max))  # nothing is decoded any more: it may be what they died of
-    else:
+    elif case.manifest.input.kind != EN_FACE:
         _admit(case, gate)
     for eye, images in _by_eye(job).items():
         _look_at_eye(case, vault, eye, images, pixels_max)
@@ -61,18 +67,29 @@ def _by_eye(job: Job) -> dict[str, list[JobInput]]:
 
 def _look_at_eye(case: Case, vault: Vault, eye: str, images: Sequence[JobInput], pixels_max: int) -> None:
     """Look at the images of one eye until there are as many good ones as the estimator takes."""
-    limit, good, left_out = case.manifest.input.max_images, len(case.images), len(images)
+    spec, good, left_out = case.manifest.input, len(case.images), len(images)
+    segments, look = case.manifest.mask is not None, look_at_slab if spec.kind == EN_FACE else _look_at_photograph
+    limit = 1 if segments else spec.max_images  # a mask lies in one image
+    if segments or spec.kind == EN_FACE:
+        images = sorted(
+            images, key=_taken, reverse=True
+        )  # the newest first: a scan is repeated because it was not good
     for image in images[: limit if eye == "U" else LOOKED_AT * limit]:  # a good retake counts after many bad ones
         if len(case.images) - good < limit:
-            case.sources.append(_source(case, vault, image, eye, pixels_max))
+            case.sources.append(look(case, vault, image, eye, pixels_max))
             left_out -= 1
     if left_out:
         whose = {"B": f"the {SIDES.get(eye)} eye", "U": "unknown eyes"}.get(case.job.eye, "this eye")
         case.notes.append(f"{left_out} further images of {whose} were left out")
 
 
-def _source(case: Case, vault: Vault, image: JobInput, eye: str, pixels_max: int) -> Source:
-    """Look at one image; whatever is wrong with it stays with it."""
+def _taken(image: JobInput) -> tuple[str, str]:
+    """What puts images in the order in which they were taken; they may have come in another."""
+    return Facts.from_json(image.facts).acquired_at, image.sop_instance_uid
+
+
+def _look_at_photograph(case: Case, vault: Vault, image: JobInput, eye: str, pixels_max: int) -> Source:
+    """Look at one photograph; whatever is wrong with it stays with it."""
     path = vault.path(image.path)
     header = read_header(path)
     if case.gate is None:
@@ -91,8 +108,7 @@ def _source(case: Case, vault: Vault, image: JobInput, eye: str, pixels_max: int
     is_used = eye != "U" and found.grade is not quality.Grade.UNGRADABLE
     if is_used:
         seen = ImageInput(sop_instance_uid=image.sop_instance_uid, eye=eye, pixels=pixels)
-        tensor = prepare(seen, case.manifest.input)
-        case.images.append(Prepared(sop_instance_uid=image.sop_instance_uid, eye=eye, tensor=tensor))
+        case.images.append(prepared(seen, path, case.manifest))
     return Source(header=header, grade=found.grade.value, reasons=found.reasons, used=is_used)
 
 
@@ -146,6 +162,9 @@ def _eye_unknown(image: JobInput) -> Verdict:
 
 def _nothing_usable(case: Case) -> Verdict:
     """Ungradable when an image could be looked at and was not good enough; failed when none could even be decoded."""
+    unfit = nothing_fits(case) if case.manifest.input.kind == EN_FACE else None
+    if unfit is not None:
+        return unfit
     reasons = sorted({reason for source in case.sources for reason in source.reasons})
     if any(source.grade == "ungradable" for source in case.sources):
         return Verdict(

@@ -14,13 +14,15 @@ from oculard import log
 from oculard.clock import Clock
 from oculard.errors import Permanent, Transient
 from oculard.inference.case import Case, Stopwatch, failed
-from oculard.inference.estimators import EstimatorRefused, Estimators
+from oculard.inference.estimators import EstimatorRefused, Estimators, Served
 from oculard.inference.examine import examine
 from oculard.inference.grading import QualityGate
 from oculard.inference.lease import Lease
-from oculard.inference.write import write_report
+from oculard.inference.prepared import Prepared
+from oculard.inference.segmenting import segment
+from oculard.inference.write import Writing, write_report
 from oculard.job import JobEvent, backoff_s
-from oculard.report.request import Device
+from oculard.settings import Faz
 from oculard.settings import Worker as WorkerSettings
 from oculard.store.alarms import Alarms
 from oculard.store.jobs import Job, Jobs
@@ -46,7 +48,8 @@ class Worker:
     alarms: Alarms
     estimators: Estimators
     gate: QualityGate
-    device: Device
+    faz: Faz
+    writing: Writing
     peers: Sequence[str]
     zone: tzinfo
     clock: Clock
@@ -134,9 +137,10 @@ class Worker:
             return
         try:
             for chunk in _chunks([(case, image) for case in cases for image in case.images], self.settings.batch):
-                raws = served.estimator.estimate(np.stack([image.tensor for _, image in chunk]))
-                for (case, image), raw in zip(chunk, raws, strict=True):
-                    case.raws[image.eye].append((image.sop_instance_uid, dict(raw)))
+                if served.manifest.mask is None:
+                    _estimate_values(served, chunk)
+                else:
+                    segment(served.estimator, chunk, axial_length_device_mm=self.faz.axial_length_device_mm)
         except (EstimateFailed, MemoryError) as why:
             if len(cases) == 1:
                 logger.error("estimator failed", job=cases[0].job.ticket.id, estimator=name, exc_info=why)
@@ -151,9 +155,8 @@ class Worker:
         job = case.job
         try:
             with Stopwatch([case], "report"):
-                report = write_report(
-                    case, self.jobs.history(job), self.vault, self.device, self.clock.now().astimezone(self.zone)
-                )
+                now = self.clock.now().astimezone(self.zone)
+                report = write_report(case, self.jobs.history(job), self.vault, self.writing, now)
             self.jobs.finish(job, case.event, report, reason=case.reason, peers=self.peers)
         except LeaseLost as why:
             logger.warning("result thrown away", job=job.ticket.id, reason=why.reason)
@@ -193,6 +196,13 @@ class Worker:
         except LeaseLost as lost:
             logger.warning("result thrown away", job=job.ticket.id, reason=lost.reason)
         self.alarms.raise_("job-without-report", f"job {job.ticket.id}")
+
+
+def _estimate_values(served: Served, chunk: Sequence[tuple[Case, Prepared]]) -> None:
+    """Run the network on a batch and leave with each case what it says of its images."""
+    raws = served.estimator.estimate(np.stack([image.tensor for _, image in chunk]))
+    for (case, image), raw in zip(chunk, raws, strict=True):
+        case.raws[image.eye].append((image.sop_instance_uid, dict(raw)))
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:

@@ -75,9 +75,16 @@ class Family:
     procedure: Code
     topography: Code | None
 
-    def series_number(self, eye: str) -> int:
-        """The Series Number for "R", "L", "U" or "B" (both eyes), one more for each and ten for each family."""
-        return SERIES_NUMBER_FIRST + 10 * self.series + 1 + "RLUB".index(eye)
+    def __post_init__(self) -> None:
+        if not 0 <= self.series <= 9:
+            raise ValueError(f"family `{self.name}`: `series` must be 0 to 9, for the companions' numbers follow")
+
+    def series_number(self, eye: str, companion: int = 0) -> int:
+        """The Series Number for "R", "L", "U" or "B" (both eyes), one more for each and ten for each family.
+
+        `companion`: 0 for the report; a hundred more for each kind of object that travels with it.
+        """
+        return SERIES_NUMBER_FIRST + 100 * companion + 10 * self.series + 1 + "RLUB".index(eye)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The measurement group: the findings of one eye, or of both, with site, method, model and quality.
 
-PS3.16 TID 1501, shaped as TID 2120.
+PS3.16 TID 1501, shaped as TID 2120; with a segmentation TID 1410.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from collections.abc import Iterator
 
 from highdicom.sr import ContentItem
 
-from oculard.report import items, uids
+from oculard.report import items
 from oculard.report.codes import Code, Concept, Family, concept, family, term, unit
-from oculard.report.envelope import patient_key
 from oculard.report.items import CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT, HAS_PROPERTIES, INFERRED_FROM
 from oculard.report.library import grade_code
-from oculard.report.request import EYES, Grader, Origin, ReportRequest
+from oculard.report.notices import notices
+from oculard.report.planned import Role, planned_companions
+from oculard.report.request import Grader, Origin, ReportRequest
 from oculard.report.source import Grade
 from oculard_models.contract import Finding
 
-NOTICE_ESTIMATE = "These values are estimates by an AI model, not measurements. Not for diagnosis."
-NOTICE_DEMONSTRATION = "DEMONSTRATION MODEL trained on painted images: values mean nothing for this person."
 WORST_FIRST = (Grade.UNGRADABLE, Grade.LIMITED, Grade.GOOD)
 
 
@@ -29,12 +28,13 @@ def measurement_group(request: ReportRequest) -> ContentItem:
     return items.container(
         term("measurement-group"),
         [
-            *_tracking(request, kind),
+            *_tracking(request),
             *_notices(request),
             items.code(term("finding"), _finding(request, kind), CONTAINS),
             items.code(term("method"), kind.method, CONTAINS),
             _site(request.eye, kind),
-            *_suite(request.origin),
+            *_segmentation(request),
+            *_suite(request.origin, request.parameters),
             *_values(request, kind),
             *_quality(request),
             *[
@@ -43,15 +43,26 @@ def measurement_group(request: ReportRequest) -> ContentItem:
                 if source.used
             ],
         ],
-        template="1501",
+        template="1410" if request.has_segmentation else "1501",
     )
 
 
-def _tracking(request: ReportRequest, kind: Family) -> list[ContentItem]:
-    uid = uids.tracking_uid(patient_key(request.sources[0].header), request.eye, kind.name)
+def _tracking(request: ReportRequest) -> list[ContentItem]:
     return [
-        items.text(term("tracking-identifier"), f"AI estimates {kind.name} {EYES[request.eye]}", HAS_OBS_CONTEXT),
-        items.uid(term("tracking-uid"), uid, HAS_OBS_CONTEXT),
+        items.text(term("tracking-identifier"), request.tracking_identifier, HAS_OBS_CONTEXT),
+        items.uid(term("tracking-uid"), request.tracking_uid, HAS_OBS_CONTEXT),
+    ]
+
+
+def _segmentation(request: ReportRequest) -> list[ContentItem]:
+    """The frame that holds the outlined structure, and the image that it was outlined in (TID 1410)."""
+    source = request.shape_source
+    segmentations = [one for one in planned_companions(request) if one.role is Role.SEG]
+    if source is None or not segmentations:
+        return []
+    return [
+        items.frame(term("referenced-segment"), segmentations[0], CONTAINS),
+        items.image(term("source-of-segmentation"), source, CONTAINS),
     ]
 
 
@@ -66,13 +77,11 @@ def _finding(request: ReportRequest, kind: Family) -> Code:
 
 def _notices(request: ReportRequest) -> list[ContentItem]:
     """What people must read before the values."""
-    demonstration = request.origin.demonstration
+    status = "model-demonstration" if request.origin.demonstration else "model-research"
     found = [
-        items.code(term("model-status"), term("model-demonstration" if demonstration else "model-research"), CONTAINS),
-        items.text(term("notice"), NOTICE_ESTIMATE, CONTAINS),
+        items.code(term("model-status"), term(status), CONTAINS),
+        *[items.text(term("notice"), notice, CONTAINS) for notice in notices(request)],
     ]
-    if demonstration:
-        found.insert(0, items.text(term("notice"), NOTICE_DEMONSTRATION, CONTAINS))
     if request.remark:
         found.append(items.comment(request.remark))
     return found
@@ -88,10 +97,11 @@ def _site(eye: str, kind: Family) -> ContentItem:
     return items.code(term("finding-site"), term("eye"), HAS_CONCEPT_MOD, *children)
 
 
-def _suite(origin: Origin) -> list[ContentItem]:
-    """The model as a whole (TID 4019)."""
+def _suite(origin: Origin, parameters: tuple[str, ...]) -> list[ContentItem]:
+    """The model as a whole, and what its values depend on (TID 4019)."""
+    own = f"name={origin.name}", f"interval={100 * origin.interval:g}%"
     return [
-        *_algorithm(origin, origin.title, f"name={origin.name}", f"interval={100 * origin.interval:g}%"),
+        *_algorithm(origin, origin.title, *own, *parameters),
         items.text(term("algorithm-manufacturer"), origin.manufacturer, HAS_CONCEPT_MOD),
         items.code(term("algorithm-family"), term("artificial-intelligence"), HAS_CONCEPT_MOD),
     ]

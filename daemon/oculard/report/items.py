@@ -18,6 +18,7 @@ from highdicom.sr import (
 )
 
 from oculard.report.codes import Code, term
+from oculard.report.planned import Planned
 from oculard.report.source import Source
 
 CONTAINS = RelationshipTypeValues.CONTAINS
@@ -68,6 +69,20 @@ def image(name: Code, source: Source, relation: RelationshipTypeValues, *childre
     return _with(
         ImageContentItem(coded(name), source.sop_class_uid, source.sop_instance_uid, relationship_type=relation),
         children,
+    )
+
+
+def frame(name: Code, segmentation: Planned, relation: RelationshipTypeValues) -> ContentItem:
+    """A reference to the first frame of a segmentation.
+
+    By frame only: a reference names frames or segments, not both (PS3.3 10.3).
+    """
+    return ImageContentItem(
+        coded(name),
+        segmentation.sop_class_uid,
+        segmentation.sop_instance_uid,
+        referenced_frame_numbers=1,
+        relationship_type=relation,
     )
 
 

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined, Template
 from pydicom.dataset import Dataset
 
-from oculard.report import raw
+from oculard.report import notices, raw
 from oculard.report.codes import table
 from oculard.report.lenient import Decoded, decoded
 from oculard.report.read import ReadFinding, read_report
 from oculard.report.request import Outcome
+from oculard.report.rows import EYES, Row, make_row
 from oculard.report.source import Grade
 from oculard.report.tree import open_report
-from oculard_models.contract import Qualifier
 
-SHOWN_UNITS = {"a": "歳 years", "mm[Hg]": "mmHg", "kg/m2": "kg/m²", "mm2": "mm²", "um": "µm", "1": "", "{ratio}": ""}
-EYES = {
-    "R": ("右眼", "Right eye"),
-    "L": ("左眼", "Left eye"),
-    "B": ("両眼", "Both eyes"),
-    "U": ("左右不明", "Eye unknown"),
-}
 SEXES = {"M": "男 M", "F": "女 F", "O": "その他 O"}
-QUALIFIERS = {
-    Qualifier.FAILURE: ("推定失敗", "failed"),
-    Qualifier.NOT_ATTEMPTED: ("推定せず", "not attempted"),
-    Qualifier.OUT_OF_RANGE: ("範囲外", "out of range"),
-    Qualifier.INDETERMINATE: ("判定不能", "indeterminate"),
-}
 GRADES = {
     Grade.GOOD: ("良好", "good"),
     Grade.LIMITED: ("やや不良", "limited"),
@@ -45,19 +32,6 @@ OUTCOMES = {
     Outcome.EYE_UNKNOWN: ("左右不明のため推定せず", "Eye unknown: nothing estimated"),
     Outcome.FAILED: ("推定失敗", "Estimation failed"),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of the table of values."""
-
-    japanese: str
-    english: str
-    value: str
-    choice: tuple[str, str] | None = None
-    uncertainty: str = ""
-    unit: str = ""
-    missing: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +59,7 @@ def render_page(data: bytes) -> str:
         fine=report.outcome is Outcome.COMPLETE,
         quality=GRADES[report.quality],
         grades=GRADES,
+        notices=[(notices.JAPANESE.get(text, ""), text) for text in report.notices if text != notices.DEMONSTRATION],
         created=_moment(report.created),
     )
 
@@ -114,19 +89,14 @@ def _name(ds: Dataset) -> Decoded:
 
 
 def _row(finding: ReadFinding) -> Row:
-    known = table().concepts[finding.concept]
-    choice = None
-    if finding.choice is not None:
-        choice = (known.choices[finding.choice].japanese, finding.choice_meaning)
-    return Row(
-        japanese=known.japanese,
-        english=finding.meaning,
-        value="" if finding.value is None else f"{finding.value:.{known.decimals}f}",
-        choice=choice,
-        uncertainty="" if finding.uncertainty is None else f"{finding.uncertainty:.{known.decimals}f}",
-        unit=SHOWN_UNITS.get(finding.unit, finding.unit),
-        missing=None if finding.qualifier is None else QUALIFIERS[finding.qualifier],
+    row = make_row(
+        table().concepts[finding.concept],
+        value=finding.value,
+        choice=finding.choice,
+        uncertainty=finding.uncertainty,
+        qualifier=finding.qualifier,
     )
+    return replace(row, english=finding.meaning)  # as the report says it, whatever the table says today
 
 
 def _date(text: str) -> str:

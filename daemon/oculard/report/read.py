@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from oculard.report import raw, tree
 from oculard.report.codes import table, term
-from oculard.report.request import EYES, Outcome, Predecessor
+from oculard.report.request import EYES, SUITE_PARAMETERS, Outcome, Predecessor
 from oculard.report.source import Grade
 from oculard_models.contract import Qualifier
 
@@ -63,6 +63,7 @@ class ReadModel:
     weights_sha256: str
     interval: str
     demonstration: bool
+    parameters: tuple[str, ...] = ()  # what the values depend on, each `name=value`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,7 @@ class ReadReport:
     remark: str
     notices: tuple[str, ...]
     predecessor: Predecessor | None
+    segmentation: str = ""  # SOP Instance UID of the outline's SEG, where there is one
 
 
 def read_report(data: bytes) -> ReadReport:
@@ -118,6 +120,7 @@ def read_report(data: bytes) -> ReadReport:
         remark=" ".join(tree.texts(group, "comment")),
         notices=tuple(tree.texts(group, "notice")),
         predecessor=_predecessor(ds),
+        segmentation="".join(tree.reference(item)[1] for item in tree.named(group, "referenced-segment")[:1]),
     )
 
 
@@ -214,6 +217,7 @@ def _model(group: list[Dataset]) -> ReadModel:
         weights_sha256=parameters.get("weights-sha256", ""),
         interval=parameters.get("interval", ""),
         demonstration=tree.answer(tree.one(group, "model-status")) == tree.pair(term("model-demonstration")),
+        parameters=tuple(f"{name}={value}" for name, value in parameters.items() if name not in SUITE_PARAMETERS),
     )
 
 

@@ -9,10 +9,13 @@ from typing import Self
 
 from oculard.report import uids
 from oculard.report.codes import concept, family
+from oculard.report.envelope import patient_key
+from oculard.report.shape import FoundShape
 from oculard.report.source import Grade, Source, require_plain
 from oculard_models.contract import Finding, Qualifier
 from oculard_models.manifest import Manifest, Output
 
+SUITE_PARAMETERS = ("name", "interval", "weights-sha256", "demonstration")  # what the report itself says of the model
 EYES = {"R": "R", "L": "L", "B": "R+L", "U": "eye unknown"}  # as titles say them
 
 
@@ -132,6 +135,10 @@ class ReportRequest:
     device: Device
     generation: int = 1  # 1 for the first report, one more for each amendment
     predecessor: Predecessor | None = None
+    shape: FoundShape | None = None  # None where no structure was found, or none was looked for
+    parameters: tuple[str, ...] = ()  # ASCII, `name=value`: what the values depend on, such as the spacing
+    with_pictures: bool = False  # of the shape, as Secondary Capture
+    with_pdf: bool = False  # of the shape and its values, as Encapsulated PDF
 
     def __post_init__(self) -> None:
         if self.eye not in EYES:
@@ -144,8 +151,15 @@ class ReportRequest:
             raise ValueError("`started_at` and `created_at` must be aware of their time zone")
         if self.created_at < self.started_at:
             raise ValueError("a report cannot be created before its analysis has started")
+        for parameter in self.parameters:
+            require_plain(parameter, 256)
+            name, equals, _ = parameter.partition("=")
+            if not equals or name in SUITE_PARAMETERS:
+                raise ValueError(f"expected a parameter as `name=value`, not named {SUITE_PARAMETERS}: `{parameter}`")
         self._check_sources()
         self._check_findings()
+        if self.shape is not None:
+            self._check_shape(self.shape)
 
     def _check_sources(self) -> None:
         names = [source.sop_instance_uid for source in self.sources]
@@ -168,6 +182,14 @@ class ReportRequest:
                 raise ValueError(f"finding `{finding.name}` has a value but no source")
             if not used.issuperset(finding.sources):
                 raise ValueError(f"finding `{finding.name}` names a source that was not used")
+
+    def _check_shape(self, shape: FoundShape) -> None:
+        if self.eye not in ("R", "L"):
+            raise ValueError(f"a shape lies in one eye, got eye `{self.eye}`")
+        if all(output.kind.is_raw for output in self.outputs):
+            raise ValueError("a shape without an output that is measured of it")
+        if shape.sop_instance_uid not in {source.sop_instance_uid for source in self.sources if source.used}:
+            raise ValueError("the shape lies in a source that was not used")
 
     @property
     def outcome(self) -> Outcome:
@@ -193,6 +215,28 @@ class ReportRequest:
         return uids.series_uid(*self._made_of)
 
     @property
+    def tracking_uid(self) -> str:
+        """What makes the values of this patient, eye and family comparable over time."""
+        return uids.tracking_uid(patient_key(self.sources[0].header), self.eye, self.origin.family)
+
+    @property
+    def tracking_identifier(self) -> str:
+        """The same for people."""
+        return f"AI estimates {self.origin.family} {EYES[self.eye]}"
+
+    @property
+    def shape_source(self) -> Source | None:
+        """The image that the shape lies in; None without a shape."""
+        if self.shape is None:
+            return None
+        return {source.sop_instance_uid: source for source in self.sources}[self.shape.sop_instance_uid]
+
+    @property
+    def has_segmentation(self) -> bool:
+        """Whether the shape can be sent as a segmentation."""
+        return self.shape is not None and self.shape_source is not None and self.shape.lies_on(self.shape_source)
+
+    @property
     def _made_of(self) -> tuple[list[str], str, str, str, int, str]:
         """What another report with other values would differ in: images, model, generation and grader."""
         origin, names = self.origin, [source.sop_instance_uid for source in self.sources]
@@ -202,8 +246,12 @@ class ReportRequest:
     @property
     def title(self) -> str:
         """The Series Description: what a viewer's list shows, so it says what people must know first."""
+        return self.titled("RESULTS")
+
+    def titled(self, what: str) -> str:
+        """The Series Description of the report or of one of its companions."""
         status = "DEMONSTRATION" if self.origin.demonstration else "research"
-        return f"AI RESULTS ({status}) {family(self.origin.family).words} {EYES[self.eye]}"
+        return f"AI {what} ({status}) {family(self.origin.family).words} {EYES[self.eye]}"
 
 
 def unvalued(outputs: tuple[Output, ...], qualifier: Qualifier) -> tuple[Finding, ...]:

@@ -41,6 +41,21 @@ def variant_uid(sop_instance_uid: str, sop_class_uid: str) -> str:
     return _uid("variant", sop_instance_uid, sop_class_uid)
 
 
+def companion_uid(report_sop_instance_uid: str, role: str) -> str:
+    """The SOP Instance UID of an object that travels with a report: another report, another companion."""
+    return _uid("companion", report_sop_instance_uid, role)
+
+
+def companion_series_uid(report_sop_instance_uid: str, role: str) -> str:
+    """The Series Instance UID of such an object, of a modality of its own."""
+    return _uid("companion-series", report_sop_instance_uid, role)
+
+
+def dimension_uid(sop_instance_uid: str) -> str:
+    """The Dimension Organization UID of a segmentation."""
+    return _uid("dimension", sop_instance_uid)
+
+
 def _inputs(sources: Iterable[str]) -> tuple[str, ...]:
     """The distinct sources in a fixed order, led by their number: no other list of parts can read the same."""
     ordered = sorted(set(sources))

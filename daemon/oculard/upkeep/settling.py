@@ -10,6 +10,7 @@ from oculard.clock import Clock
 from oculard.imaging.eyes import is_complete
 from oculard.imaging.facts import Facts
 from oculard.imaging.kinds import kind_of
+from oculard.imaging.slabs import slab_of
 from oculard.job import Order
 from oculard.plan import Candidate, Family, plan
 from oculard.settings import Expect, Settings
@@ -84,5 +85,6 @@ def candidate(image: Kept) -> Candidate:
         sop_class_uid=image.sop_class_uid,
         eye=facts.eye,
         kind=kind_of(facts),
+        slab=slab_of(facts),
         acquired_at=facts.acquired_at,
     )

@@ -110,14 +110,14 @@ def wrap_fundus(
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     ds.SpecificCharacterSet = list(visit.character_set)
     ds.SOPClassUID, ds.SOPInstanceUID = OphthalmicPhotography8BitImageStorage, uid
-    _patient_and_study(ds, visit)
+    patient_and_study(ds, visit, modality="OP", series_number=1)
     _acquisition(ds, visit, number)
     _eye(ds, eye)
     _pixels(ds, pixels, compression)
     return ds
 
 
-def _patient_and_study(ds: Dataset, visit: Visit) -> None:
+def patient_and_study(ds: Dataset, visit: Visit, *, modality: str, series_number: int) -> None:
     """Patient, General Study, General Series and General Equipment modules."""
     ds.PatientName, ds.PatientID = visit.patient_name, visit.patient_id
     ds.PatientBirthDate, ds.PatientSex = visit.birth_date, visit.sex
@@ -127,7 +127,7 @@ def _patient_and_study(ds: Dataset, visit: Visit) -> None:
     ds.TimezoneOffsetFromUTC = visit.taken.strftime("%z")
     ds.AccessionNumber, ds.ReferringPhysicianName = visit.accession_number, ""
     ds.StudyID, ds.StudyDescription = "1", visit.description
-    ds.SeriesNumber, ds.Modality = 1, "OP"
+    ds.SeriesNumber, ds.Modality = series_number, modality
     ds.Manufacturer, ds.ManufacturerModelName = visit.manufacturer, visit.model
     ds.InstitutionName = visit.institution
     ds.DeviceSerialNumber, ds.SoftwareVersions = "000001", "1.0"
@@ -144,7 +144,7 @@ def _acquisition(ds: Dataset, visit: Visit, number: int) -> None:
     ds.SynchronizationFrameOfReferenceUID = painted_uid("clock", visit.study_uid)
     ds.SynchronizationTrigger, ds.AcquisitionTimeSynchronized = "NO TRIGGER", "N"
     ds.PatientOrientation, ds.BurnedInAnnotation = ["L", "F"], "NO"
-    ds.AcquisitionDeviceTypeCodeSequence = [_code("409898007", "SCT", "Fundus Camera")]
+    ds.AcquisitionDeviceTypeCodeSequence = [code("409898007", "SCT", "Fundus Camera")]
     ds.LightPathFilterTypeStackCodeSequence = []
     ds.ImagePathFilterTypeStackCodeSequence = []
     ds.IlluminationTypeCodeSequence = []
@@ -160,8 +160,8 @@ def _acquisition(ds: Dataset, visit: Visit, number: int) -> None:
 def _eye(ds: Dataset, eye: str) -> None:
     """Ocular Region Imaged module (PS3.3 C.8.17.5)."""
     ds.ImageLaterality = eye
-    ds.AnatomicRegionSequence = [_code("5665001", "SCT", "Retina")]
-    ds.RelativeImagePositionCodeSequence = [_code("111900", "DCM", "Macula centered")]
+    ds.AnatomicRegionSequence = [code("5665001", "SCT", "Retina")]
+    ds.RelativeImagePositionCodeSequence = [code("111900", "DCM", "Macula centered")]
 
 
 def _pixels(ds: Dataset, pixels: npt.NDArray[np.uint8], compression: Compression) -> None:
@@ -187,7 +187,7 @@ def _pixels(ds: Dataset, pixels: npt.NDArray[np.uint8], compression: Compression
     ds["PixelData"].is_undefined_length = compression == "jpeg"
 
 
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
+def code(value: str, scheme: str, meaning: str) -> Dataset:
     """Build one item of a code sequence."""
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,6 +49,16 @@ def roc_curve(truth: Numbers, probability: Numbers) -> bytes:
     picture, axes = _axes("women called M (1 - specificity)", "men called M (sensitivity)")
     wrongly, rightly = roc(truth, probability)
     axes.plot(wrongly, rightly, color=POINTS, linewidth=1.6)
+    _square(axes, "chance")
+    return _png(picture)
+
+
+def roc_curves(truth: Numbers, scores: Mapping[str, Numbers], across: str, up: str) -> bytes:
+    """Draw sensitivity over 1 - specificity of several scores, each called by its name; the last most clearly."""
+    picture, axes = _axes(across, up)
+    for at, (name, score) in enumerate(scores.items()):
+        last = at == len(scores) - 1
+        axes.plot(*roc(truth, score), linewidth=2.0 if last else 1.0, color=POINTS if last else None, label=name)
     _square(axes, "chance")
     return _png(picture)
 

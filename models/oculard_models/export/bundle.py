@@ -18,11 +18,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from oculard_models.contract import ImageInput
-from oculard_models.export.network import INPUT, export_onnx, parity, run_onnx
+from oculard_models.export.network import INPUT, export_onnx, parity, run_onnx, with_sigmoid
 from oculard_models.export.toml import manifest_toml
-from oculard_models.manifest import BundleRefused, Combine, Golden, InputSpec, Manifest, Output, Weights
+from oculard_models.manifest import BundleRefused, Combine, Golden, InputSpec, Manifest, Mask, Output, Weights
 from oculard_models.preprocess import prepare
 from oculard_models.registry import CARD, MANIFEST, Bundle, read_bundle
+from oculard_models.runners.golden import mask_figures
 from oculard_models.runners.onnx import OnnxEstimator, choose_providers
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ WEIGHTS, GOLDEN, METRICS = "model.onnx", "golden.png", "metrics.json"
 FIGURES = ("command", "date", "data", "seed")  # what every metrics.json says beside its figures
 LARGEST_DIFFERENCE = 1e-3  # between torch and onnxruntime, in shares of the largest output (of 1 where all are smaller)
 GOLDEN_DECIMALS = 5
+RAW_TOLERANCE, MASK_TOLERANCE = 1e-2, 2e-3  # of the self-test: of raw outputs, of a mask's figures (a small share)
 
 
 class ExportWrong(Exception):
@@ -42,7 +44,8 @@ class ExportWrong(Exception):
 class Draft:
     """Everything of a bundle but its weights. `card` is the whole card, `golden` the pixels of a right eye.
 
-    The network's columns are the `outputs`, in their order, and each is called by its `tensor`.
+    The network's columns are the `outputs`, in their order, and each is called by its `tensor`. With a `mask` it gives
+    logits, images x 1 x height x width, which are exported as probabilities.
     """
 
     name: str
@@ -60,7 +63,8 @@ class Draft:
     citation: str = ""
     combine: Combine = Combine.EYE
     interval: float = 0.9
-    golden_tolerance: float = 1e-2
+    golden_tolerance: float | None = None  # None: as processors differ (RAW_TOLERANCE, MASK_TOLERANCE)
+    mask: Mask | None = None
 
     def __post_init__(self) -> None:
         missing = [key for key in FIGURES if key not in self.metrics]
@@ -93,13 +97,18 @@ def write_bundle(
     differences: list[float] = []
 
     def fill(inside: Path) -> None:
-        names = [output.tensor for output in draft.outputs]
-        export_onnx(net, names, draft.input.size_px, inside / WEIGHTS)
-        differences.append(parity_within_limit(net, inside / WEIGHTS, check))
+        served = net if draft.mask is None else _mask_net(net, check)
+        export_onnx(served, _tensors(draft), draft.input.size_px, inside / WEIGHTS)
+        differences.append(parity_within_limit(served, inside / WEIGHTS, check))
         figures = dict(draft.metrics) | {"largest_difference_torch_onnx": differences[0]}
         write_files(inside, draft, figures)
 
     return Exported(bundle=put_in_place(folder, fill), largest_difference=differences[0])
+
+
+def _tensors(draft: Draft) -> list[str]:
+    """Name the tensors that the network gives."""
+    return [output.tensor for output in draft.outputs] if draft.mask is None else [draft.mask.tensor]
 
 
 def parity_within_limit(net: nn.Module, path: Path, check: npt.NDArray[np.float32]) -> float:
@@ -173,14 +182,35 @@ def _must_fit(draft: Draft, check: npt.NDArray[np.float32]) -> None:
         raise ExportWrong(f"the golden picture is {draft.golden.shape} of {draft.golden.dtype}, expected RGB of uint8")
 
 
-def _manifest(weights: Path, draft: Draft) -> Manifest:
-    """Build the manifest, with the digest of the weights and what onnxruntime makes of the golden picture."""
+def _mask_net(net: nn.Module, check: npt.NDArray[np.float32]) -> nn.Module:
+    """Wrap a network of logits; see that it gives one for every pixel, and nothing else."""
+    import torch
+
+    with torch.inference_mode():
+        shape = tuple(net.eval()(torch.from_numpy(check[:1])).shape)
+    if shape != (1, 1, *check.shape[2:]):
+        raise ExportWrong(f"the network gives {shape} for one image, expected one logit a pixel, {check.shape[2:]}")
+    return with_sigmoid(net)
+
+
+def _expected(weights: Path, draft: Draft) -> dict[str, float]:
+    """Return what onnxruntime makes of the golden picture, by the names that the manifest's golden has."""
     golden = prepare(ImageInput(sop_instance_uid="2.25.0", eye="R", pixels=draft.golden), draft.input)
-    raw = {name: float(column[0]) for name, column in run_onnx(weights, golden[None]).items()}
-    wrong = [name for name, value in raw.items() if not isfinite(value)]
+    raw = {name: of_images[0] for name, of_images in run_onnx(weights, golden[None]).items()}
+    if draft.mask is None:
+        values = {output.name: float(raw[output.tensor]) for output in draft.outputs}
+    else:
+        values = mask_figures(raw[draft.mask.tensor], draft.mask.threshold)
+    wrong = [name for name, value in values.items() if not isfinite(value)]
     if wrong:
         raise ExportWrong(f"`{draft.name}` gives no number on its golden picture for {', '.join(wrong)}")
-    expected = {output.name: round(raw[output.tensor], GOLDEN_DECIMALS) for output in draft.outputs}
+    return {name: round(value, GOLDEN_DECIMALS) for name, value in values.items()}
+
+
+def _manifest(weights: Path, draft: Draft) -> Manifest:
+    """Build the manifest, with the digest of the weights and what onnxruntime makes of the golden picture."""
+    expected = _expected(weights, draft)
+    tolerance = draft.golden_tolerance or (RAW_TOLERANCE if draft.mask is None else MASK_TOLERANCE)
     try:
         return Manifest(
             name=draft.name,
@@ -195,8 +225,9 @@ def _manifest(weights: Path, draft: Draft) -> Manifest:
             citation=draft.citation,
             weights=Weights(file=weights.name, sha256=hashlib.sha256(weights.read_bytes()).hexdigest()),
             input=draft.input,
+            mask=draft.mask,
             output=draft.outputs,
-            golden=Golden(image=GOLDEN, expected=expected, tolerance=draft.golden_tolerance),
+            golden=Golden(image=GOLDEN, expected=expected, tolerance=tolerance),
         )
     except ValueError as why:  # pydantic's words name the field
         raise ExportWrong(f"the draft of `{draft.name}` makes no manifest: {why}") from why

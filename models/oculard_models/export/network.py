@@ -16,8 +16,18 @@ if TYPE_CHECKING:
 INPUT = "image"  # name of the input tensor of everything that we export
 
 
+def with_sigmoid(net: nn.Module) -> nn.Module:
+    """Wrap a network of logits (images x 1 x height x width) so that it gives probabilities, as a mask's tensor has."""
+    import torch
+
+    return torch.nn.Sequential(net, torch.nn.Sigmoid())
+
+
 def export_onnx(net: nn.Module, names: Sequence[str], size_px: tuple[int, int], path: Path) -> None:
-    """Write a network of images x outputs as one ONNX file with one tensor (images x 1) per output; any batch size."""
+    """Write a network of images x outputs (x height x width) as one ONNX file, one tensor an output; any batch size.
+
+    Every tensor is images x 1 (x height x width).
+    """
     import torch
 
     class Split(torch.nn.Module):  # type: ignore[misc, unused-ignore]  # torch may be missing where types are checked
@@ -46,13 +56,17 @@ def export_onnx(net: nn.Module, names: Sequence[str], size_px: tuple[int, int], 
 
 
 def run_onnx(path: Path, batch: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
-    """Run an exported file on a batch (images x 3 x height x width); one array of images per output."""
+    """Run an exported file on a batch (images x 3 x height x width).
+
+    Gives one array an output: images, or images x height x width of a mask.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_outputs()]
     return {
-        name: column.reshape(len(batch)) for name, column in zip(names, session.run(names, {INPUT: batch}), strict=True)
+        name: tensor.reshape(len(batch), *tensor.shape[2:])
+        for name, tensor in zip(names, session.run(names, {INPUT: batch}), strict=True)
     }
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from oculard_models.contract import EstimateFailed
 from oculard_models.export.bundle import (
     WEIGHTS,
     Draft,
@@ -20,21 +19,19 @@ from oculard_models.export.bundle import (
     write_files,
     write_text,
 )
+from oculard_models.export.drift import LARGEST_POINTS, SMALLEST_DICE, Drift, MaskDrift, NotMeasured, measure_drift
 from oculard_models.export.smaller import write_fp16, write_int8
-from oculard_models.manifest import Output, OutputKind
 from oculard_models.registry import Bundle, read_bundle
 from oculard_models.runners.golden import golden_pixels
 from oculard_models.runners.guards import checked_content
-from oculard_models.runners.onnx import OnnxEstimator, choose_providers
 
 Kind = Literal["int8", "fp16"]
 
-LARGEST_SHARE = 0.5  # of an output's interval that a variant may drift by before it is refused
-LARGEST_POINTS = 10.0  # the same for the probability of a classification, in percent: it has no interval
 TOLERANCES: Mapping[Kind, float] = {  # of the self-test: processors without the instructions for it add otherwise
     "int8": 0.05,
     "fp16": 0.02,
 }
+MASK_TOLERANCES: Mapping[Kind, float] = {"int8": 0.005, "fp16": 0.002}  # of a mask's figures, which are small shares
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, OSError)  # of the two converters
 
 CARD_HEAD = """\
@@ -48,40 +45,17 @@ Drift on {images} held-out images ({data}); all figures are in `metrics.json`.
 
 {table}
 
-A share is the largest drift over the half width of the output's interval. The intervals below are the source's and do
-not include the drift.
-
 ---
 
 """
+OUTPUTS_SAID = """
 
+A share is the largest drift over the half width of the output's interval. The intervals below are the source's and do
+not include the drift."""
+MASK_SAID = """
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputDrift:
-    """How far one output moves, in its unit (a classification: points of its probability in percent)."""
-
-    name: str
-    unit: str
-    mean: float
-    largest: float
-    share: float | None  # largest / half width of the interval, where there is one
-
-    @property
-    def too_much(self) -> bool:
-        """Whether it moves more than a reader of the value would forgive."""
-        if self.share is None:
-            return self.unit == "%" and self.largest > LARGEST_POINTS
-        return self.share > LARGEST_SHARE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
-    """What was measured on a variant, over how many held-out images, and the bytes of both files of weights."""
-
-    images: int
-    outputs: tuple[OutputDrift, ...]
-    source_bytes: int
-    variant_bytes: int
+Drift is of the probabilities, over all pixels; Dice is between the masks of the source and of this variant. The figures
+below are the source's."""
 
 
 def write_variant(
@@ -98,7 +72,8 @@ def write_variant(
     """Write the bundle `<name>-<kind>` into `folder`, with its drift on held-out images. Raises ExportWrong.
 
     `calibration` are batches for the ranges of int8 (fp16 needs none), `held_out` is a batch that is in none of them.
-    `provenance` says command, date, data and seed. A drift beyond half an interval is refused unless `force`.
+    `provenance` says command, date, data and seed. A drift beyond half an interval, or masks with a mean Dice below
+    SMALLEST_DICE, are refused unless `force`.
     """
     draft = _draft(source, kind, provenance)
     must_be_free(folder, draft.name, replace)
@@ -111,7 +86,10 @@ def write_variant(
         _convert(original, kind, inside / WEIGHTS, draft.input.tensor, calibration)
         original.unlink()
         write_files(inside, draft, draft.metrics)
-        measured.append(_measured(source, read_bundle(inside), held_out))
+        try:
+            measured.append(measure_drift(source, read_bundle(inside), held_out))
+        except NotMeasured as why:
+            raise ExportWrong(str(why)) from why
         if not force:
             _must_be_small(draft.name, measured[0])
         write_text(inside, _card(draft, kind, source, measured[0]), {**draft.metrics, "drift": asdict(measured[0])})
@@ -123,6 +101,7 @@ def write_variant(
 def _draft(source: Bundle, kind: Kind, provenance: Mapping[str, object]) -> Draft:
     """Take over everything from the source but its name, its figures and its tolerance."""
     manifest = source.manifest
+    tolerances = TOLERANCES if manifest.mask is None else MASK_TOLERANCES
     about = {"name": manifest.name, "version": manifest.version, "sha256": manifest.weights.sha256}
     return Draft(
         name=f"{manifest.name}-{kind}",
@@ -140,7 +119,8 @@ def _draft(source: Bundle, kind: Kind, provenance: Mapping[str, object]) -> Draf
         citation=manifest.citation,
         combine=manifest.combine,
         interval=manifest.interval,
-        golden_tolerance=max(TOLERANCES[kind], manifest.golden.tolerance),
+        golden_tolerance=max(tolerances[kind], manifest.golden.tolerance),
+        mask=manifest.mask,
     )
 
 
@@ -167,66 +147,23 @@ def _convert(
         raise ExportWrong(f"this network cannot become {kind}: {type(why).__name__}: {why}") from why
 
 
-def _measured(source: Bundle, variant: Bundle, held_out: npt.NDArray[np.float32]) -> Drift:
-    """Run both on the held-out images, one by one as the daemon does on a processor."""
-    try:
-        rows = [_rows(source, held_out), _rows(variant, held_out)]
-    except EstimateFailed as why:
-        raise ExportWrong(f"the drift cannot be measured: {why}") from why
-    outputs = source.manifest.output
-    sizes = [(bundle.folder / bundle.manifest.weights.file).stat().st_size for bundle in (source, variant)]
-    return Drift(
-        images=len(held_out),
-        outputs=tuple(_output_drift(o, *(np.array([row[o.name] for row in side]) for side in rows)) for o in outputs),
-        source_bytes=sizes[0],
-        variant_bytes=sizes[1],
-    )
-
-
-def _rows(bundle: Bundle, images: npt.NDArray[np.float32]) -> list[dict[str, float]]:
-    """Run a bundle on prepared images."""
-    estimator = OnnxEstimator(bundle, choose_providers(["cpu"], ["CPUExecutionProvider"]), threads=1)
-    return [row for image in images for row in estimator.estimate(image[None])]
-
-
-def _output_drift(output: Output, before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> OutputDrift:
-    """Measure one output in its unit."""
-    moved = np.abs(_in_unit(output, after) - _in_unit(output, before))
-    if not np.isfinite(moved).all():
-        raise ExportWrong(
-            f"`{output.name}` is not finite for a held-out image; hint: does the network overflow in fp16?"
-        )
-    largest = float(moved.max())
-    share = None if output.uncertainty is None else round(largest / output.uncertainty, 4)
-    return OutputDrift(
-        name=output.name, unit=output.unit, mean=round(float(moved.mean()), 4), largest=round(largest, 4), share=share
-    )
-
-
-def _in_unit(output: Output, raw: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Turn raw outputs into what is reported: the value, or the probability of the second class in percent."""
-    if output.kind is OutputKind.BINARY:
-        return np.asarray(100.0 / (1.0 + np.exp(-np.clip(raw, -60.0, 60.0))))
-    return np.asarray(raw * output.scale + output.offset)
-
-
 def _must_be_small(name: str, drift: Drift) -> None:
-    """Refuse a variant whose values could not stand beside the source's."""
+    """Refuse a variant whose values or outlines could not stand beside the source's."""
     far = [f"`{o.name}` by up to {o.largest:g} {o.unit}" for o in drift.outputs if o.too_much]
     if far:
         raise ExportWrong(
             f"{name} drifts too far on {drift.images} images: {', '.join(far)}; half an interval"
             f" ({LARGEST_POINTS:g} points of a probability) is allowed; hint: more photographs to calibrate, or --force"
         )
+    if drift.mask is not None and drift.mask.too_much:
+        raise ExportWrong(
+            f"{name} drifts too far on {drift.images} images: the mean Dice between its masks and the source's is"
+            f" {drift.mask.dice_mean:g}, {SMALLEST_DICE:g} is asked; hint: more images to calibrate, or --force"
+        )
 
 
 def _card(draft: Draft, kind: Kind, source: Bundle, drift: Drift) -> str:
     """Put the drift before the card of the source."""
-    head = "| output | mean drift | largest drift | share of the interval |"
-    rows = [
-        f"| {o.name} ({o.unit}) | {o.mean:.3g} | {o.largest:.3g} | {'-' if o.share is None else f'{o.share:.2f}'} |"
-        for o in drift.outputs
-    ]
     filled = CARD_HEAD.format(
         name=draft.name,
         kind=kind,
@@ -234,6 +171,28 @@ def _card(draft: Draft, kind: Kind, source: Bundle, drift: Drift) -> str:
         smaller=drift.source_bytes / drift.variant_bytes,
         images=drift.images,
         data=draft.metrics["data"],
-        table="\n".join([head, "|" + "---|" * 4, *rows]),
+        table=_outputs_table(drift) if drift.mask is None else _mask_table(drift.mask),
     )
     return filled + source.card
+
+
+def _outputs_table(drift: Drift) -> str:
+    """Write the drift of every output."""
+    head = ("output", "mean drift", "largest drift", "share of the interval")
+    rows = [
+        (f"{o.name} ({o.unit})", f"{o.mean:.3g}", f"{o.largest:.3g}", "-" if o.share is None else f"{o.share:.2f}")
+        for o in drift.outputs
+    ]
+    return _table(head, *rows) + OUTPUTS_SAID
+
+
+def _mask_table(drift: MaskDrift) -> str:
+    """Write the drift of the masks."""
+    head = ("mean drift", "largest drift", "mean Dice", "smallest Dice")
+    row = (f"{drift.mean:.2g}", f"{drift.largest:.2g}", f"{drift.dice_mean:.4f}", f"{drift.dice_smallest:.4f}")
+    return _table(head, row) + MASK_SAID
+
+
+def _table(head: Sequence[str], *rows: Sequence[str]) -> str:
+    """Write a table as Markdown has it."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))

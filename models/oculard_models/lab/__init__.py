@@ -8,6 +8,7 @@ from oculard_models.lab import (
     comparing,
     evaluating,
     exporting,
+    glaucoma,
     importing,
     painting,
     quality,
@@ -37,6 +38,9 @@ app.command("import-keras")(importing.import_keras)
 app.command("export")(exporting.export)
 train.command("systemic", context_settings=PASS_ON)(training.train_systemic)
 train.command("systemic-demo", context_settings=PASS_ON)(training.train_systemic_demo)
+train.command("faz-glaucoma", context_settings=PASS_ON)(glaucoma.train_faz_glaucoma)
+train.command("faz", context_settings=PASS_ON)(training.train_faz)
+train.command("faz-compare", context_settings=PASS_ON)(training.train_faz_compare)
 train.command("quality", context_settings=PASS_ON)(quality.train_quality)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,19 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oculard_models.lab.console import fail, followed, misuse, print_rows
+from oculard_models.lab.console import fail, misuse, print_rows
+from oculard_models.lab.pictures import People, Pictures, read_people, read_pictures
 from oculard_models.manifest import SLUG, BundleRefused
 from oculard_models.registry import Bundle, read_bundle
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from oculard_models.data.split import Split
-    from oculard_models.data.table import Photograph, Table
     from oculard_models.export import Drift
     from oculard_models.export.variants import Kind
-    from oculard_models.manifest import InputSpec
 
 CALIBRATED, HELD_OUT = 128, 256  # photographs at most, in the table's order: for the ranges of int8, for the drift
 
@@ -48,26 +42,14 @@ class Asked:
     licence: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class People:
-    """A table, its split, and whether the split is the training's own rather than one made here for the variants."""
-
-    table: Table
-    split: Split
-    of_training: bool
-
-    def photographs(self, spec: InputSpec, part: str, most: int) -> list[npt.NDArray[np.float32]]:
-        """Prepare photographs of one part as the daemon does it."""
-        chosen: Sequence[Photograph] = self.table.of(self.split.of(part))[:most]
-        return [_prepared(photograph, spec) for photograph in followed(chosen, f"{part} photographs")]
-
-
 def export(
     source: Annotated[Path, typer.Argument(help="A checkpoint (best.ckpt) or a bundle's folder.", exists=True)],
     out: Annotated[Path, typer.Option(help="The folder in which the new bundles get their folders.", file_okay=False)],
     int8: Annotated[bool, typer.Option("--int8", help="Write the variant in bytes; needs --table.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Write the variant in half precision; needs --table.")] = False,
-    table: Annotated[Path | None, typer.Option(help="Photographs to calibrate and measure with.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Photographs or en face pictures to calibrate and measure with.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Where they are; else beside the table.")] = None,
     split: Annotated[Path | None, typer.Option(help="The split that the network was trained with.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of a split where none is given, and of the check.")] = 1,
@@ -130,11 +112,17 @@ def _written(asked: Asked) -> list[dict[str, object]]:
     from oculard_models.export import ExportWrong
 
     try:
-        people = _people(asked)
-        bundle, rows = _source(asked, people)
+        rows: list[dict[str, object]] = []
+        shown: People | Pictures | None
+        if asked.source.is_dir():
+            bundle = read_bundle(asked.source)
+            shown = _shown(asked, bundle)
+        else:
+            people = shown = None if asked.table is None else _people(asked)
+            bundle, rows = _from_checkpoint(asked, people)
         for kind in asked.kinds:
-            assert people is not None  # _must_agree has seen to it
-            rows += _variant(bundle, kind, asked, people)
+            assert shown is not None  # _must_agree has seen to it
+            rows += _variant(bundle, kind, asked, shown)
     except (TableWrong, SplitWrong) as why:
         misuse(str(why))
     except (BundleRefused, ExportWrong, Unreadable) as why:
@@ -142,20 +130,23 @@ def _written(asked: Asked) -> list[dict[str, object]]:
     return rows
 
 
-def _people(asked: Asked) -> People | None:
-    """Read the table if there is one, and the split, or make one of halves."""
-    from oculard_models.data.split import read_split, split_persons
-    from oculard_models.data.table import read_table
-
-    if asked.table is None:
-        return None
-    table = read_table(asked.table, images=asked.images)
-    for warning in table.warnings:
-        typer.echo(warning, err=True)
+def _shown(asked: Asked, bundle: Bundle) -> People | Pictures:
+    """Read what the variants of a bundle are calibrated and measured with."""
+    if bundle.manifest.mask is None:
+        return _people(asked)
+    assert asked.table is not None  # _must_agree has seen to it
     if asked.split is not None:
-        return People(table=table, split=read_split(asked.split, table), of_training=True)
-    halves = split_persons(table.persons, asked.seed, (0.0, 0.0, 0.5, 0.5))
-    return People(table=table, split=halves, of_training=False)
+        misuse("the pictures of a bundle that segments have no split of persons; hint: leave out --split")
+    return read_pictures(asked.table, asked.images, asked.seed)
+
+
+def _people(asked: Asked) -> People:
+    """Read the table; say what is odd about it."""
+    assert asked.table is not None
+    people = read_people(asked.table, asked.images, asked.split, asked.seed)
+    for warning in people.table.warnings:
+        typer.echo(warning, err=True)
+    return people
 
 
 def _provenance(asked: Asked) -> dict[str, object]:
@@ -167,23 +158,23 @@ def _provenance(asked: Asked) -> dict[str, object]:
     return {
         "command": shlex.join([*words, "--seed", str(asked.seed)]),
         "date": datetime.now(UTC).date().isoformat(),
-        "data": f"photographs of {asked.table.name}" if asked.table is not None else "not said in the checkpoint",
+        "data": f"images of {asked.table.name}" if asked.table is not None else "not said in the checkpoint",
         "seed": asked.seed,
     }
 
 
-def _source(asked: Asked, people: People | None) -> tuple[Bundle, list[dict[str, object]]]:
-    """Return the bundle that is there, or write the checkpoint's and describe it in a row."""
-    if asked.source.is_dir():
-        return read_bundle(asked.source), []
+def _from_checkpoint(asked: Asked, people: People | None) -> tuple[Bundle, list[dict[str, object]]]:
+    """Write the checkpoint's bundle and describe it in a row."""
     from oculard_models.export import write_bundle
     from oculard_models.export.trained import Naming, check_batch, draft_of
-    from oculard_models.train.checkpoint import CheckpointWrong, read_checkpoint
+    from oculard_models.train.checkpoint import MASK, CheckpointWrong, read_checkpoint
 
     try:
         trained = read_checkpoint(asked.source)
     except CheckpointWrong as why:
         misuse(str(why))
+    if trained.heads == (MASK,):
+        misuse(f"{asked.source} is of a network that segments; hint: its training writes the bundle")
     naming = Naming(name=asked.name, version=asked.version, title=asked.title, licence=asked.licence)
     known = (people.table, people.split) if people is not None and people.of_training else None
     draft = draft_of(trained, naming, _provenance(asked), known)
@@ -194,8 +185,8 @@ def _source(asked: Asked, people: People | None) -> tuple[Bundle, list[dict[str,
     return exported.bundle, [{"bundle": exported.bundle.identity, "MB": _mb(size), "torch - onnx": difference}]
 
 
-def _variant(bundle: Bundle, kind: Kind, asked: Asked, people: People) -> list[dict[str, object]]:
-    """Write one variant; one row an output."""
+def _variant(bundle: Bundle, kind: Kind, asked: Asked, shown: People | Pictures) -> list[dict[str, object]]:
+    """Write one variant; one row an output, or one of its mask."""
     import numpy as np
 
     from oculard_models.export import write_variant
@@ -206,8 +197,8 @@ def _variant(bundle: Bundle, kind: Kind, asked: Asked, people: People) -> list[d
         bundle,
         kind,
         asked.out / name,
-        calibration=[np.stack(people.photographs(spec, "calibration", CALIBRATED))] if kind == "int8" else [],
-        held_out=np.stack(people.photographs(spec, "test", HELD_OUT)),
+        calibration=[np.stack(shown.photographs(spec, "calibration", CALIBRATED))] if kind == "int8" else [],
+        held_out=np.stack(shown.photographs(spec, "test", HELD_OUT)),
         provenance=_provenance(asked),
         force=asked.force,
         replace=asked.replace,
@@ -217,11 +208,20 @@ def _variant(bundle: Bundle, kind: Kind, asked: Asked, people: People) -> list[d
 
 def _drift_rows(identity: str, drift: Drift) -> list[dict[str, object]]:
     """Describe a variant."""
+    about: dict[str, object] = {"bundle": identity, "MB": _mb(drift.variant_bytes), "images": drift.images}
+    if drift.mask is not None:
+        return [
+            about
+            | {
+                "mean drift": drift.mask.mean,
+                "largest": drift.mask.largest,
+                "mean Dice": drift.mask.dice_mean,
+                "smallest Dice": drift.mask.dice_smallest,
+            }
+        ]
     return [
-        {
-            "bundle": identity,
-            "MB": _mb(drift.variant_bytes),
-            "images": drift.images,
+        about
+        | {
             "output": output.name,
             "unit": output.unit,
             "mean drift": output.mean,
@@ -235,13 +235,3 @@ def _drift_rows(identity: str, drift: Drift) -> list[dict[str, object]]:
 def _mb(size: int) -> float:
     """Return megabytes."""
     return round(size / 1e6, 2)
-
-
-def _prepared(photograph: Photograph, spec: InputSpec) -> npt.NDArray[np.float32]:
-    """Read and prepare one photograph."""
-    from oculard_models.contract import ImageInput
-    from oculard_models.data.photographs import read_pixels
-    from oculard_models.preprocess import prepare
-
-    image = ImageInput(sop_instance_uid="2.25.0", eye=photograph.eye, pixels=read_pixels(photograph.path))
-    return prepare(image, spec)

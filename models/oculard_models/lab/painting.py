@@ -13,7 +13,7 @@ from PIL import Image
 
 from oculard_models.data.paint import paint as paint_eye
 from oculard_models.data.person import Person, sample_people
-from oculard_models.lab.console import followed
+from oculard_models.lab.console import followed, misuse
 
 PEOPLE_MAX = 1_000_000  # of one seed; with 1,000 seeds that stays below what trainings paint (train/systemic_demo.py)
 
@@ -25,10 +25,22 @@ def paint(
     size: Annotated[int, typer.Option(min=64, max=4096, help="Height and width in pixels.")] = 1024,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM studies instead of PNG files.")] = False,
     table: Annotated[Path | None, typer.Option("--csv", help="Write the table of what is planted.")] = None,
+    octa: Annotated[
+        bool, typer.Option("--octa", help="OCT angiographies instead of photographs, with masks and labels.csv.")
+    ] = False,
+    glaucoma: Annotated[
+        bool, typer.Option("--glaucoma", help="With --octa: half of the people have glaucoma, as in glaucoma.csv.")
+    ] = False,
 ) -> None:
     """Paint the eyes of people who do not exist. Prints the path of every file; the table is one to train with."""
-    people = sample_people(count, seed)
+    if glaucoma and (dicom or not octa):
+        misuse("--glaucoma paints pictures with --octa; hint: oculard-lab paint FOLDER --octa --glaucoma")
     seeds = [seed * PEOPLE_MAX + index for index in range(count)]
+    if octa:
+        for path in _angiographies(folder, seeds, size, table, dicom, glaucoma):
+            typer.echo(path)
+        return
+    people = sample_people(count, seed)
     write = _write_studies if dicom else _write_pictures
     paths = []
     for path in write(folder, followed(list(zip(seeds, people, strict=True)), "painting"), size):
@@ -36,6 +48,18 @@ def paint(
         paths.append(path.relative_to(folder))
     if table is not None:
         _write_table(table, paths, seeds, people)
+
+
+def _angiographies(
+    folder: Path, seeds: Sequence[int], size_px: int, table: Path | None, dicom: bool, glaucoma: bool
+) -> Iterator[Path]:
+    """Choose what is painted of angiographies."""
+    from oculard_models.lab import painting_octa
+
+    if glaucoma:
+        return painting_octa.write_cohort(folder, seeds[0] // PEOPLE_MAX, len(seeds), size_px, table)
+    write = painting_octa.write_studies if dicom else painting_octa.write_scans
+    return write(folder, seeds, size_px, table)
 
 
 def _write_pictures(folder: Path, people: Iterable[tuple[int, Person]], size_px: int) -> Iterator[Path]:

@@ -32,8 +32,27 @@ def train_systemic_demo(context: typer.Context) -> None:
     answered(systemic_demo.main, context.args)
 
 
+def train_faz(context: typer.Context) -> None:
+    """Train the foveal avascular zone on angiographies with masks; --help lists its settings."""
+    try:
+        from oculard_models.train import faz
+    except ModuleNotFoundError as why:
+        fail(f"training needs `{why.name}`; {PACKAGES}")
+    answered(faz.main, context.args)
+
+
+def train_faz_compare(context: typer.Context) -> None:
+    """Cross-validate the segmentation networks side by side; --help lists the settings."""
+    try:
+        from oculard_models.train import faz_compare
+    except ModuleNotFoundError as why:
+        fail(f"training needs `{why.name}`; {PACKAGES}")
+    answered(faz_compare.main, context.args)
+
+
 def answered(main: Callable[[Sequence[str]], T], arguments: Sequence[str]) -> T:
     """Run a script; leave with 2 for what was asked wrongly, with 1 for what then failed, and say which."""
+    from oculard_models.data.masked import MaskedWrong
     from oculard_models.data.photographs import Unreadable
     from oculard_models.data.scaling import ScalingWrong
     from oculard_models.data.split import SplitWrong
@@ -45,7 +64,7 @@ def answered(main: Callable[[Sequence[str]], T], arguments: Sequence[str]) -> T:
 
     try:
         return main(arguments)
-    except (CheckpointWrong, NetWrong, ScalingWrong, SplitWrong, TableWrong, TrainingWrong) as why:
+    except (CheckpointWrong, MaskedWrong, NetWrong, ScalingWrong, SplitWrong, TableWrong, TrainingWrong) as why:
         misuse(str(why))
     except (ExportWrong, Unreadable) as why:
         fail(str(why))

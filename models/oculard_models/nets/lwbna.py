@@ -49,7 +49,8 @@ class Bottleneck(nn.Module):
         x = self.gates[0](x)
         for step, gate in zip(self.steps[1:], self.gates[1:], strict=True):
             x = gate(functional.relu(step(x)))
-        return torch.as_tensor(functional.relu(self.widen(x)) + first)
+        widened: Tensor = functional.relu(self.widen(x)) + first
+        return widened
 
 
 class Encoder(nn.Module):
@@ -90,7 +91,8 @@ class Lwbna(nn.Module):
         x, skips = self.encoder(x)
         for level, skip in zip(self.decoder, reversed(skips), strict=True):
             x = level(self.drop(functional.interpolate(x, scale_factor=2.0, mode="nearest") + skip))
-        return torch.as_tensor(self.head(x))
+        logits: Tensor = self.head(x)
+        return logits
 
 
 class LwbnaClassifier(nn.Module):
@@ -105,7 +107,8 @@ class LwbnaClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images x 3 x height x width to logits."""
         x, _ = self.encoder(x)
-        return torch.as_tensor(self.head(self.drop(x.mean(dim=(2, 3)))))
+        logits: Tensor = self.head(self.drop(x.mean(dim=(2, 3))))
+        return logits
 
 
 def _conv(inside: int, outside: int) -> nn.Conv2d:
@@ -122,5 +125,5 @@ def _double(inside: int, outside: int) -> nn.Sequential:
 
 
 def _normal(inside: int, outside: int) -> tuple[nn.Module, ...]:
-    """Keras' batch normalisation: epsilon 1e-3, momentum 0.99 (torch counts it the other way)."""
-    return _conv(inside, outside), nn.BatchNorm2d(outside, eps=1e-3, momentum=0.01), nn.ReLU(inplace=True)
+    """Batch normalisation with Keras' epsilon; not its momentum (here: 0.01), which wants thousands of steps."""
+    return _conv(inside, outside), nn.BatchNorm2d(outside, eps=1e-3, momentum=0.1), nn.ReLU(inplace=True)

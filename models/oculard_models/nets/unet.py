@@ -52,7 +52,8 @@ class UNet(nn.Module):
         x = self.drop(x)
         for rise, up, skip in zip(self.rise, self.up, reversed(skips[:-1]), strict=True):
             x = up(torch.cat([skip, rise(x)], dim=1))
-        return torch.as_tensor(self.head(x))
+        logits: Tensor = self.head(x)
+        return logits
 
 
 def _rise(inside: int, outside: int, separable: bool) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Protocol
 
@@ -10,15 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from oculard_models.contract import EstimateFailed, Estimator, ImageInput
-from oculard_models.manifest import BundleRefused
+from oculard_models.contract import EstimateFailed, Estimator, ImageInput, Segmenter
+from oculard_models.manifest import MASK_MEAN, MASK_SHARE, BundleRefused
 from oculard_models.registry import Bundle
 
 GOLDEN_MAX_PX = 4096
 
 
-class Loaded(Estimator, Protocol):
-    """An estimator that knows its bundle, where it runs, and how to test itself."""
+class Loaded(Estimator, Segmenter, Protocol):
+    """What knows its bundle, where it runs, and how to test itself.
+
+    It estimates, or segments where the bundle has a mask; to ask for the other is a bug, and raises ValueError.
+    """
 
     @property
     def bundle(self) -> Bundle:
@@ -32,12 +36,12 @@ class Loaded(Estimator, Protocol):
         """Run the golden image. Raises BundleRefused."""
 
 
-def self_test(bundle: Bundle, estimator: Estimator) -> None:
+def self_test(bundle: Bundle, loaded: Loaded) -> None:
     """Run the golden image, two of it in one batch. Raises BundleRefused where an output is not as expected."""
     golden, name = bundle.manifest.golden, bundle.folder.name
-    one = estimator.prepare(ImageInput(sop_instance_uid="2.25.0", eye="R", pixels=golden_pixels(bundle)))
+    one = loaded.prepare(ImageInput(sop_instance_uid="2.25.0", eye="R", pixels=golden_pixels(bundle)))
     try:
-        results = estimator.estimate(np.stack([one, one]))
+        results = _results(bundle, loaded, np.stack([one, one]))
     except EstimateFailed as why:
         raise BundleRefused(f"bundle `{name}`: self-test failed: {why}") from why
     for result in results:
@@ -48,6 +52,28 @@ def self_test(bundle: Bundle, estimator: Estimator) -> None:
                     f"bundle `{name}`: self-test failed: `{output}` of {golden.image} is {got:.4f},"
                     f" expected {expected:.4f} +- {golden.tolerance:g}"
                 )
+
+
+def mask_figures(probability: npt.NDArray[np.float32], threshold: float) -> dict[str, float]:
+    """Say of one mask (height x width) what a golden expects: mean of the probabilities, share above the threshold."""
+    return {
+        MASK_MEAN: float(probability.mean(dtype=np.float64)),
+        MASK_SHARE: float((probability > threshold).mean(dtype=np.float64)),
+    }
+
+
+def _results(bundle: Bundle, loaded: Loaded, batch: npt.NDArray[np.float32]) -> Sequence[Mapping[str, float]]:
+    """Estimate, or segment and say what the masks are like. Raises EstimateFailed, BundleRefused."""
+    mask = bundle.manifest.mask
+    if mask is None:
+        return loaded.estimate(batch)
+    probabilities = loaded.segment(batch)
+    if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():  # NaN is neither
+        raise BundleRefused(
+            f"bundle `{bundle.folder.name}`: self-test failed: `{mask.tensor}` of {bundle.manifest.golden.image} has"
+            " what is no probability; hint: is a sigmoid missing at its end?"
+        )
+    return [mask_figures(probability, mask.threshold) for probability in probabilities]
 
 
 def golden_pixels(bundle: Bundle) -> npt.NDArray[np.uint8]:

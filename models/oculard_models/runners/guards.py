@@ -44,6 +44,24 @@ def check_ports(bundle: Bundle, inputs: Sequence[Port], outputs: Sequence[Port])
     _check_outputs(bundle, outputs)
 
 
+def wanted_tensors(bundle: Bundle) -> list[str]:
+    """Name the tensors that a runner asks the network for, in the order of `to_rows`, or the one of `to_masks`."""
+    mask = bundle.manifest.mask
+    return [output.tensor for output in bundle.manifest.output] if mask is None else [mask.tensor]
+
+
+def must_estimate(bundle: Bundle) -> None:
+    """Who asks a bundle that segments for values has not looked: a bug. Raises ValueError."""
+    if bundle.manifest.mask is not None:
+        raise ValueError(f"bundle `{bundle.folder.name}` segments: ask it to `segment`, not to `estimate`")
+
+
+def must_segment(bundle: Bundle) -> None:
+    """Who asks an ordinary bundle for masks has not looked: a bug. Raises ValueError."""
+    if bundle.manifest.mask is None:
+        raise ValueError(f"bundle `{bundle.folder.name}` has no mask: ask it to `estimate`, not to `segment`")
+
+
 def check_batch(bundle: Bundle, batch: npt.NDArray[np.float32]) -> None:
     """A batch that was not prepared for this bundle is a bug of the caller's. Raises ValueError."""
     size_px = bundle.manifest.input.size_px
@@ -64,6 +82,16 @@ def to_rows(
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
+def to_masks(
+    bundle: Bundle, images: int, tensor: npt.NDArray[np.float32] | npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    """Turn a mask's tensor into images x height x width. Raises EstimateFailed where it has another shape."""
+    size_px = bundle.manifest.input.size_px
+    if tensor.shape != (images, 1, *size_px):
+        raise EstimateFailed(f"bundle `{bundle.folder.name}` gave {tensor.shape} for {images} masks of {size_px}")
+    return np.asarray(tensor, dtype=np.float32).reshape(images, *size_px)
+
+
 def must(bundle: Bundle, holds: bool, otherwise: str) -> None:
     """Refuse the bundle unless a condition holds."""
     if not holds:
@@ -75,29 +103,33 @@ def _check_input(bundle: Bundle, inputs: Sequence[Port]) -> None:
     spec, names = bundle.manifest.input, [port.name for port in inputs]
     must(bundle, names == [spec.tensor], f"input tensors are {names}, the manifest says `{spec.tensor}`")
     shape, wanted = list(inputs[0].shape), [3, *spec.size_px]
-    fits = len(shape) == 4 and all(is_ == to_be or _free(is_) for is_, to_be in zip(shape[1:], wanted, strict=True))
+    fits = len(shape) == 4 and _is(shape[1:], wanted)
     must(bundle, inputs[0].type == FLOAT, f"input `{spec.tensor}` is {inputs[0].type}, not {FLOAT}")
     must(bundle, fits, f"input `{spec.tensor}` has the shape {shape}, the manifest says images x {wanted}")
     must(bundle, _free(shape[0]), f"input `{spec.tensor}` takes {shape[0]} images; hint: export a free batch size")
 
 
 def _check_outputs(bundle: Bundle, outputs: Sequence[Port]) -> None:
-    """Every tensor that the manifest names must be there and hold one float per image."""
+    """Every tensor that the manifest names must be there and hold one float per image, or one mask of its size."""
     ports = {port.name: port for port in outputs}
-    for output in bundle.manifest.output:
-        port = ports.get(output.tensor)
+    for name in wanted_tensors(bundle):
+        port = ports.get(name)
         if port is None:
-            raise BundleRefused(
-                f"bundle `{bundle.folder.name}`: no output tensor `{output.tensor}`; there are {sorted(ports)}"
-            )
-        shape = list(port.shape)
-        single = len(shape) == 1 or (len(shape) == 2 and (shape[1] == 1 or _free(shape[1])))
-        must(bundle, port.type == FLOAT, f"output `{output.tensor}` is {port.type}, not {FLOAT}")
-        must(
-            bundle,
-            single and _free(shape[0]),
-            f"output `{output.tensor}` has the shape {shape}, not one value per image",
-        )
+            raise BundleRefused(f"bundle `{bundle.folder.name}`: no output tensor `{name}`; there are {sorted(ports)}")
+        must(bundle, port.type == FLOAT, f"output `{name}` is {port.type}, not {FLOAT}")
+        shape, fits = list(port.shape), bool(port.shape) and _free(port.shape[0])
+        if bundle.manifest.mask is None:
+            single = len(shape) == 1 or (len(shape) == 2 and (shape[1] == 1 or _free(shape[1])))
+            must(bundle, fits and single, f"output `{name}` has the shape {shape}, not one value per image")
+        else:
+            wanted = [1, *bundle.manifest.input.size_px]
+            fits = fits and _is(shape[1:], wanted)
+            must(bundle, fits, f"mask `{name}` has the shape {shape}, the manifest says images x {wanted}")
+
+
+def _is(shape: Sequence[int | str | None], wanted: Sequence[int]) -> bool:
+    """Tell whether every dimension is as wanted, or left open."""
+    return len(shape) == len(wanted) and all(a == b or _free(a) for a, b in zip(shape, wanted, strict=True))
 
 
 def _free(dimension: int | str | None) -> bool:

@@ -15,7 +15,17 @@ from oculard_models.manifest import BundleRefused
 from oculard_models.preprocess import prepare
 from oculard_models.registry import Bundle
 from oculard_models.runners.golden import self_test
-from oculard_models.runners.guards import Port, check_batch, check_ports, checked_content, to_rows
+from oculard_models.runners.guards import (
+    Port,
+    check_batch,
+    check_ports,
+    checked_content,
+    must_estimate,
+    must_segment,
+    to_masks,
+    to_rows,
+    wanted_tensors,
+)
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -77,16 +87,17 @@ def choose_providers(wanted: Sequence[str], available: Sequence[str], offered_by
 
 
 class OnnxEstimator:
-    """An `Estimator` out of a bundle. Loads and checks the weights when it is made; raises BundleRefused, OutOfMemory.
+    """An `Estimator` or a `Segmenter` out of a bundle; loads and checks the weights when it is made.
 
-    The network is built from the very bytes whose digest was checked, and a model that wants other files is refused.
+    Raises BundleRefused, OutOfMemory. The network is built from the very bytes whose digest was checked, and a model
+    that wants other files is refused.
     """
 
     def __init__(self, bundle: Bundle, choice: Choice, threads: int) -> None:
         self.bundle = bundle
         self.spec = bundle.manifest.input
         self._session = _session(bundle, choice, threads)
-        self._tensors = [output.tensor for output in bundle.manifest.output]
+        self._tensors = wanted_tensors(bundle)
         check_ports(bundle, _ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
 
     @property
@@ -110,19 +121,37 @@ class OnnxEstimator:
         A value may be NaN or infinite: the findings say so. Raises EstimateFailed where onnxruntime cannot run,
         OutOfMemory where a smaller batch may.
         """
+        must_estimate(self.bundle)
         check_batch(self.bundle, batch)
-        if self.devices == ("cpu",):  # a batch leaves the caches there: B7 took 1.6 s an image for 0.7
-            return [row for image in range(len(batch)) for row in self._run(batch[image : image + 1])]
-        return self._run(batch)
+        return [row for piece in self._pieces(batch) for row in to_rows(self.bundle, len(piece), self._run(piece))]
 
-    def _run(self, batch: npt.NDArray[np.float32]) -> list[dict[str, float]]:
-        """Run so many images at once."""
+    def segment(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Run images x 3 x height x width; probabilities, images x height x width, as the network gives them.
+
+        Raises EstimateFailed where onnxruntime cannot run, OutOfMemory where a smaller batch may.
+        """
+        must_segment(self.bundle)
+        check_batch(self.bundle, batch)
+        masks = np.empty((len(batch), *self.spec.size_px), dtype=np.float32)
+        done = 0
+        for piece in self._pieces(batch):
+            masks[done : done + len(piece)] = to_masks(self.bundle, len(piece), self._run(piece)[0])
+            done += len(piece)
+        return masks
+
+    def _pieces(self, batch: npt.NDArray[np.float32]) -> Sequence[npt.NDArray[np.float32]]:
+        """Say what is run at once."""
+        if self.devices == ("cpu",):  # a batch leaves the caches there: B7 took 1.6 s an image for 0.7
+            return [batch[image : image + 1] for image in range(len(batch))]
+        return [batch]
+
+    def _run(self, batch: npt.NDArray[np.float32]) -> Sequence[npt.NDArray[np.float32]]:
+        """Run so many images at once; one array a wanted tensor."""
         try:
-            tensors = self._session.run(self._tensors, {self.spec.tensor: batch})
+            return list(self._session.run(self._tensors, {self.spec.tensor: batch}))
         except _errors() as why:
             words = f"bundle `{self.bundle.folder.name}` cannot run on {len(batch)} images: {why}"
             raise (OutOfMemory if _is_memory(why) else EstimateFailed)(words) from why
-        return to_rows(self.bundle, len(batch), tensors)
 
     def self_test(self) -> None:
         """Run the golden image. Raises BundleRefused where an output is not as expected."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,12 @@ from oculard_models.manifest import BundleRefused
 from oculard_models.registry import Bundle
 from oculard_models.runners.golden import Loaded, self_test
 
+Result = TypeVar("Result")  # of one image: its raw outputs, or its mask
+Run = Callable[[Loaded, npt.NDArray[np.float32]], Iterable[Result]]
+
 
 class Sparing:
-    """An `Estimator` whose results come whole and in order however little memory its device has.
+    """An `Estimator` or `Segmenter` whose results come whole and in order however little memory its device has.
 
     The number of images that did fit is remembered until the process ends: what was too much once is not tried again.
     An image that does not fit alone is estimated by the fallback, and so is the rest of its batch. The next batch tries
@@ -45,31 +49,40 @@ class Sparing:
 
     def estimate(self, batch: npt.NDArray[np.float32]) -> Sequence[Mapping[str, float]]:
         """Run images x 3 x height x width, in as many pieces as it takes. Raises EstimateFailed."""
-        rows: list[Mapping[str, float]] = []
-        while len(rows) < len(batch):
-            left = batch[len(rows) :]
-            piece = left[: self.images_at_once or len(left)]
-            done = self._try(piece)
-            if done is not None:
-                rows += done
-            elif len(piece) > 1:
-                self.images_at_once = len(piece) // 2
-            else:
-                rows += self._spare(left)
-        return rows
+        return self._whole(batch, lambda loaded, piece: loaded.estimate(piece))
+
+    def segment(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Run images x 3 x height x width, in as many pieces as it takes; masks. Raises EstimateFailed."""
+        masks = self._whole(batch, lambda loaded, piece: loaded.segment(piece))
+        return np.stack(masks) if masks else self._estimator.segment(batch)
 
     def self_test(self) -> None:
         """Run the golden image. Raises BundleRefused."""
         self_test(self.bundle, self)
 
-    def _try(self, piece: npt.NDArray[np.float32]) -> Sequence[Mapping[str, float]] | None:
+    def _whole(self, batch: npt.NDArray[np.float32], run: Run[Result]) -> list[Result]:
+        """Run a batch in pieces; one result an image, in order."""
+        results: list[Result] = []
+        while len(results) < len(batch):
+            left = batch[len(results) :]
+            piece = left[: self.images_at_once or len(left)]
+            done = self._try(piece, run)
+            if done is not None:
+                results += done
+            elif len(piece) > 1:
+                self.images_at_once = len(piece) // 2
+            else:
+                results += self._spare(left, run)
+        return results
+
+    def _try(self, piece: npt.NDArray[np.float32], run: Run[Result]) -> list[Result] | None:
         """Run a piece on the device; None where it does not fit, and by then the error and its memory are gone."""
         try:
-            return self._estimator.estimate(piece)
+            return list(run(self._estimator, piece))
         except OutOfMemory:
             return None
 
-    def _spare(self, left: npt.NDArray[np.float32]) -> list[Mapping[str, float]]:
+    def _spare(self, left: npt.NDArray[np.float32], run: Run[Result]) -> list[Result]:
         """Run what is left of a batch on the fallback, one by one: the processor gains nothing from more at once."""
         if self._fallback is None:
             try:
@@ -77,4 +90,4 @@ class Sparing:
             except BundleRefused as why:
                 raise EstimateFailed(f"no memory for one image, and there is no fallback: {why}") from why
         self.spared += len(left)
-        return [row for image in left for row in self._fallback.estimate(image[None])]
+        return [result for image in left for result in run(self._fallback, image[None])]

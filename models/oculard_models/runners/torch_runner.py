@@ -12,7 +12,16 @@ from oculard_models.manifest import BundleRefused
 from oculard_models.preprocess import prepare
 from oculard_models.registry import Bundle
 from oculard_models.runners.golden import self_test
-from oculard_models.runners.guards import check_batch, check_ports, checked_content, to_rows
+from oculard_models.runners.guards import (
+    check_batch,
+    check_ports,
+    checked_content,
+    must_estimate,
+    must_segment,
+    to_masks,
+    to_rows,
+    wanted_tensors,
+)
 
 if TYPE_CHECKING:
     from oculard_models.runners.torch_graph import Graph
@@ -40,9 +49,10 @@ def available_devices() -> list[str]:
 
 
 class TorchEstimator:
-    """An `Estimator` out of a bundle, on `cpu`, `cuda` or `cuda:1`. Raises BundleRefused, OutOfMemory when made.
+    """An `Estimator` or a `Segmenter` out of a bundle, on `cpu`, `cuda` or `cuda:1`.
 
-    The same bytes, the same guards and the same self-test as with onnxruntime. `threads` holds for the whole process.
+    Raises BundleRefused, OutOfMemory when it is made. The same bytes, the same guards and the same self-test as with
+    onnxruntime. `threads` holds for the whole process.
     """
 
     def __init__(self, bundle: Bundle, device: str, threads: int) -> None:
@@ -50,7 +60,7 @@ class TorchEstimator:
         self.spec = bundle.manifest.input
         self._device = _usable(bundle, device)
         self._graph = _graph(bundle, self._device)
-        self._tensors = [output.tensor for output in bundle.manifest.output]
+        self._tensors = wanted_tensors(bundle)
         check_ports(bundle, self._graph.inputs, self._graph.outputs)
         _use_threads(threads)
 
@@ -69,15 +79,28 @@ class TorchEstimator:
         A value may be NaN or infinite: the findings say so. Raises EstimateFailed where torch cannot run, OutOfMemory
         where a smaller batch may.
         """
-        check_batch(self.bundle, batch)
-        tensors, failure = self._run(batch)
-        if failure is not None:  # raised here: within `except` it would hold the memory that it complains about
-            raise failure
-        return to_rows(self.bundle, len(batch), tensors)
+        must_estimate(self.bundle)
+        return to_rows(self.bundle, len(batch), self._tensors_of(batch))
+
+    def segment(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Run images x 3 x height x width; probabilities, images x height x width, as the network gives them.
+
+        Raises EstimateFailed where torch cannot run, OutOfMemory where a smaller batch may.
+        """
+        must_segment(self.bundle)
+        return to_masks(self.bundle, len(batch), self._tensors_of(batch)[0])
 
     def self_test(self) -> None:
         """Run the golden image. Raises BundleRefused."""
         self_test(self.bundle, self)
+
+    def _tensors_of(self, batch: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float64]]:
+        """Check a batch and run it; one array a wanted tensor."""
+        check_batch(self.bundle, batch)
+        tensors, failure = self._run(batch)
+        if failure is not None:  # raised here: within `except` it would hold the memory that it complains about
+            raise failure
+        return tensors
 
     def _run(self, batch: npt.NDArray[np.float32]) -> tuple[list[npt.NDArray[np.float64]], EstimateFailed | None]:
         """Run the graph; give its tensors, or why there are none."""
@@ -130,7 +153,7 @@ def _graph(bundle: Bundle, device: str) -> Graph:
     content = checked_content(bundle)
     name = f"bundle `{bundle.folder.name}`: torch cannot load {bundle.manifest.weights.file}"
     try:
-        return Graph(content, [output.tensor for output in bundle.manifest.output], device)
+        return Graph(content, wanted_tensors(bundle), device)
     except GraphWrong as why:
         raise BundleRefused(f"{name}: {why}; hint: the onnx runner knows more") from why
     except (RuntimeError, MemoryError) as why:

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from oculard_models.data.scaling import Scaling
 from oculard_models.manifest import InputSpec
+from oculard_models.nets.segmenters import build_segmenter
 from oculard_models.nets.sixteen import UNREADABLE, NetWrong, Separate, build
 
 ABOUT = "oculard"  # our key in a checkpoint
+MASK = "mask"  # instead of a trunk, and the only head, of what segments
 PREFIX = "net."  # of the weights in Lightning's checkpoints
 FILE_MAX_BYTES = 8 << 30  # seven B7 with the state of their optimiser are 5.4 GB
 
@@ -29,7 +31,7 @@ class About:
     """What a checkpoint says beside its weights. `settings` are the training's own, plain values only."""
 
     architecture: str
-    trunk: str  # shared: one network with all heads; separate: one network a head
+    trunk: str  # shared: one network with all heads; separate: one network a head; mask: a segmentation network
     heads: tuple[str, ...]
     spec: InputSpec
     scaling: Scaling
@@ -70,6 +72,8 @@ class Trained:
 
 def build_for(about: About) -> nn.Module:
     """Build the network that a checkpoint is of, without weights."""
+    if about.trunk == MASK:
+        return build_segmenter(about.architecture)
     if about.trunk == "shared":
         return build(about.architecture, about.heads)
     return Separate([build(about.architecture, (head,)) for head in about.heads])
@@ -143,7 +147,7 @@ def _about(content: Mapping[str, Any], path: Path) -> About:
         )
     except (AttributeError, LookupError, TypeError, ValueError) as why:  # pydantic's errors are ValueErrors
         raise CheckpointWrong(f"{path} does not say what it is: {str(why)[:300]}") from why
-    if about.trunk not in ("shared", "separate") or not about.heads:
+    if about.trunk not in ("shared", "separate", MASK) or not about.heads:
         raise CheckpointWrong(f"{path} does not say what it is: trunk `{about.trunk}`, heads {about.heads}")
     return about
 

@@ -51,6 +51,8 @@ class Job:
     about: About
     training: Dataset[Any]
     tuning: Dataset[Any]
+    learner: type[Learner] = Learner
+    keep_last: bool = False  # where nothing could be set aside to tell which weights are best
 
 
 def fit(job: Job, settings: Fit, run: Path, *, resume: Path | None = None) -> Path:
@@ -70,13 +72,13 @@ def fit(job: Job, settings: Fit, run: Path, *, resume: Path | None = None) -> Pa
     torch.set_num_threads(settings.threads)
     run.mkdir(parents=True, exist_ok=True)
     (run / TRAINED).unlink(missing_ok=True)
-    learner = Learner(job.net, about.heads, settings, about.plain())
+    learner = job.learner(job.net, about.heads, settings, about.plain())
     with _quiet():
         trainer = _trainer(settings, run)
         trainer.fit(learner, *_loaders(job, settings), ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
         raise SystemExit(0)  # the other processes of a training on several devices have done their part
-    _take_best(job.net, trainer, run / BEST)
+    _take_best(job.net, trainer, run / BEST, run / LAST if job.keep_last else run / BEST)
     write_checkpoint(run / TRAINED, job.net, about)
     return run / TRAINED
 
@@ -97,13 +99,13 @@ def take_finished(net: nn.Module, about: About, settings: Fit, run: Path) -> boo
     return True
 
 
-def _take_best(net: nn.Module, trainer: Trainer, best: Path) -> None:
-    """Give the network the weights that were best on the tuning data."""
+def _take_best(net: nn.Module, trainer: Trainer, best: Path, kept: Path) -> None:
+    """Give the network the weights that are kept; those that were best on the tuning data tell that it has learnt."""
     keeper = trainer.checkpoint_callback
     score = keeper.best_model_score if isinstance(keeper, ModelCheckpoint) else None
     if score is None or not best.is_file() or not isfinite(float(score)):
         raise TrainingWrong("the loss is no number any more; hint: a lower --rate, or --precision 32-true")
-    net.load_state_dict(read_weights(best))
+    net.load_state_dict(read_weights(kept))
     net.to("cpu").eval()
 
 

@@ -26,3 +26,16 @@ def masked_loss(out: Tensor, target: Tensor, heads: Sequence[str]) -> Tensor:
     """Return the mean over what is known: cross entropy for sex, smooth L1 for values; 0 where nothing is."""
     each, known = each_loss(out, target, heads)
     return each.sum() / known.sum().clamp(min=1)
+
+
+def mask_loss(out: Tensor, target: Tensor) -> Tensor:
+    """Return every image's loss: 1 - soft Dice over its pixels (smoothed by 1, as Sharma et al.) + half the entropy.
+
+    `out` are logits, `target` shares from 0 to 1, both images x 1 x height x width.
+    """
+    over = (1, 2, 3)
+    probability = torch.sigmoid(out)
+    both = (probability * target).sum(over)
+    dice = (2.0 * both + 1.0) / (probability.sum(over) + target.sum(over) + 1.0)
+    entropy = functional.binary_cross_entropy_with_logits(out, target, reduction="none").mean(over)
+    return 1.0 - dice + 0.5 * entropy
