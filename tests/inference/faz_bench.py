@@ -131,10 +131,10 @@ def slab(
     return ds
 
 
-def flow_volume(name: str, eye: str = "R") -> FileDataset:
-    """A flow cube of which no slab was made: two frames, and no coded image type."""
-    ds = slab(name, eye, SOPClassUID=FLOW_VOLUME, NumberOfFrames=2)
+def flow_volume(name: str, eye: str = "R", *, frames: int = 2) -> FileDataset:
+    """A flow cube of which no slab was made, without a coded image type."""
+    ds = slab(name, eye, SOPClassUID=FLOW_VOLUME, NumberOfFrames=frames)
     ds.file_meta.MediaStorageSOPClassUID = FLOW_VOLUME
-    ds.PixelData = ds.PixelData * 2
+    ds.PixelData = ds.PixelData * frames
     del ds.OphthalmicImageTypeCodeSequence
     return ds

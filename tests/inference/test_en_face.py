@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import pi
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def coloured() -> npt.NDArray[np.uint8]:
     return np.stack([grey, 255 - grey, grey // 2], axis=2)
 
 
-def rgb(ds: FileDataset, pixels: npt.NDArray[np.uint8]) -> FileDataset:
+def rgb(ds: FileDataset, pixels: npt.NDArray[Any]) -> FileDataset:
     """An image of three channels."""
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
     ds.PixelData = pixels.tobytes()
@@ -182,6 +183,7 @@ UNFIT = {
     "huge": (lambda: slab("a", Rows=60000, Columns=60000), "ungradable", "wrong-size"),
     "a stack": (lambda: slab("a", NumberOfFrames=2, PixelData=bytes(2 * 160 * 160)), "not-a-slab", "not-a-slab"),
     "a flow cube": (lambda: flow_volume("a"), "not-a-slab", "not-a-slab"),
+    "a flow cube of one frame": (lambda: flow_volume("a", frames=1), "not-a-slab", "not-a-slab"),
     "another slab": (lambda: with_slab("128273"), "no-wanted-slab", "128273 DCM choriocapillaris vasculature flow"),
     "a foreign code": (lambda: with_slab("128265", "99X"), "no-wanted-slab", "what came: 128265 99X)"),
     "a strange code": (lambda: with_slab("a~b\u00e4", "99X"), "no-wanted-slab", "a?b? 99X"),
@@ -202,6 +204,16 @@ def test_what_cannot_be_measured_is_rejected_aloud(bench: FazBench, events: Even
     assert report.images[0].reasons[0] in events.reasons()
     assert reason in events.reasons()
     assert bench.network.batches == []
+
+
+def test_the_site_limits_the_size(bench: FazBench) -> None:
+    """What is above the site's limit of pixels is not decoded."""
+    settings = bench.worker.settings.model_copy(update={"images_pixels_max": SIDE_PX**2 - 1})
+    bench.worker = replace(bench.worker, settings=settings)
+    bench.receive(slab("a"))
+    (report,) = bench.work()
+
+    assert report.images[0].reasons == ("wrong-size",)
 
 
 def test_pixels_that_cannot_be_decoded_fail(bench: FazBench, events: Events) -> None:
@@ -256,6 +268,16 @@ def test_spacing_of_the_frames_counts(bench: FazBench) -> None:
 def test_grey_in_three_channels_is_grey(bench: FazBench) -> None:
     """An RGB image of equal channels is measured like the grey one."""
     bench.receive(rgb(slab("a"), np.repeat(texture()[..., None], 3, axis=2)))
+    (report,) = bench.work()
+
+    assert report.outcome == "complete"
+
+
+def test_a_little_colour_in_sixteen_bit_is_grey(bench: FazBench) -> None:
+    """How far channels are apart is judged in their own range."""
+    grey = np.repeat(texture().astype(np.uint16)[..., None] * 250, 3, axis=2)
+    grey[..., 0] += 1000
+    bench.receive(sixteen_bit(rgb(slab("a"), grey), grey))
     (report,) = bench.work()
 
     assert report.outcome == "complete"
@@ -382,6 +404,15 @@ def test_lengths_are_corrected_by_the_axial_length(
     assert values(report)["FAZ-AREA"] == pytest.approx(AREA_MM2 * factor**2, rel=0.02)
     assert words in report.remark
     assert f"magnification={factor:.6g}" in algorithm_parameters(bench)
+
+
+def test_without_a_spacing_nothing_is_corrected(make: Callable[..., FazBench]) -> None:
+    """There is no length to correct, and the report claims no correction."""
+    bench = make(faz=Faz(axial_length_device_mm=24.0))
+    bench.receive(slab("a", side_mm=None, AxialLengthOfTheEye=26.0))
+    bench.work()
+
+    assert "magnification=1" in algorithm_parameters(bench)
 
 
 def test_nothing_is_corrected_unasked(bench: FazBench) -> None:

@@ -1,4 +1,4 @@
-"""The study of glaucoma finds what is planted, nothing where labels are dealt anew, and refuses nonsense."""
+"""The study of glaucoma finds what is planted, nothing where labels are dealt anew; its bundle says what it found."""
 
 from __future__ import annotations
 

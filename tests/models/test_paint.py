@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from scipy import ndimage
 
-from oculard_models.data.paint import paint
-from oculard_models.data.person import LIMITS, VALUES, Person, sample_people
+from oculard_models.data.paint import paint, paint_with_disc
+from oculard_models.data.person import LIMITS, VALUES, Person, sample_people, sample_person
 from oculard_models.preprocess import find_field
+from oculard_models.registry import BUNDLES
 
 PEOPLE = sample_people(2000, seed=11)
 AVERAGE = Person(age=55.0, sex="F", sbp=125.0, dbp=76.0, glucose=99.0, waist=83.5, bmi=23.2)
@@ -27,6 +29,30 @@ def disc_x(pixels: npt.NDArray[np.uint8]) -> float:
 def test_same_call_gives_the_same_bytes():
     """Nothing but its arguments decides what is painted."""
     np.testing.assert_array_equal(paint(PEOPLE[0], "R", 5, 200), paint(PEOPLE[0], "R", 5, 200))
+
+
+def test_pictures_stay_what_they_were():
+    """The golden picture of a shipped bundle was painted long ago: the same call paints it still."""
+    with Image.open(BUNDLES / "fundus-quality" / "golden.png") as picture:
+        golden = np.asarray(picture).astype(int)
+    seed = 20_000_003  # of train/quality_bundle.py
+    painted = paint(sample_person(np.random.default_rng(seed)), "R", seed, 256).astype(int)
+
+    assert np.abs(painted - golden).max() <= 1  # processors may differ in the last bit
+
+
+@pytest.mark.parametrize("eye", ["R", "L"])
+def test_disc_is_known_where_it_was_painted(eye: str):
+    """The mask lies on the pale spot, is about as large as a disc is, and the picture is that of `paint`."""
+    pixels, disc = paint_with_disc(AVERAGE, eye, 5, 200)
+
+    np.testing.assert_array_equal(pixels, paint(AVERAGE, eye, 5, 200))
+    columns = np.flatnonzero(disc.any(axis=0))
+    assert columns[0] / 200 < disc_x(pixels) < columns[-1] / 200
+    assert 0.006 < disc.mean() < 0.015
+    green = pixels[..., 1].astype(float)
+    ring = ndimage.binary_dilation(disc, iterations=8) & ~ndimage.binary_dilation(disc, iterations=3)
+    assert green[disc].mean() > green[ring].mean() + 25
 
 
 def test_another_seed_eye_or_shot_gives_another_picture():

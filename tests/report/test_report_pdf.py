@@ -114,13 +114,15 @@ def test_missing_values_are_said() -> None:
 
 
 def test_page_travels_whole() -> None:
-    """The DICOM object holds the page to the byte, padded to an even length that it states."""
-    asked = outlined()
-    (report,) = [one for one in build_companions(asked) if one.role == "pdf"]
-    ds = dcmread(io.BytesIO(report.data))
-
-    page = ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength]
-    assert page == print_page(asked, report.title)
-    assert len(ds.EncapsulatedDocument) % 2 == 0
-    assert (ds.MIMETypeOfEncapsulatedDocument, ds.BurnedInAnnotation) == ("application/pdf", "NO")
-    assert ds.DocumentTitle == report.title == "AI RESULTS PDF (research) OCTA R"
+    """The DICOM object holds the page to the byte, padded to an even length, whatever its own length is."""
+    lengths = set()
+    for number in range(1, 9):
+        asked = outlined(remark="x" * number, with_pictures=False)
+        report = build_companions(asked)[-1]
+        ds = dcmread(io.BytesIO(report.data))
+        lengths.add(ds.EncapsulatedDocumentLength % 2)
+        assert ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength] == print_page(asked, report.title)
+        assert len(ds.EncapsulatedDocument) % 2 == 0
+        assert (ds.MIMETypeOfEncapsulatedDocument, ds.BurnedInAnnotation) == ("application/pdf", "NO")
+        assert ds.DocumentTitle == report.title == "AI RESULTS PDF (research) OCTA R"
+    assert lengths == {0, 1}, "the test is of no use without pages of odd and of even length"

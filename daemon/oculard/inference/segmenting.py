@@ -65,6 +65,8 @@ def _measure(case: Case, image: Prepared, probability: npt.NDArray[np.float32], 
 
 def _lens(scale: Scale, device_mm: float) -> Lens:
     """The magnification of an eye, where its axial length is known."""
+    if scale.spacing_mm is None:
+        return Lens()
     if scale.axial_length_mm is None:
         low, high = AXIAL_LENGTH_MM
         return Lens(note=f"not corrected for magnification: no axial length of {low:g} to {high:g} mm in the header")

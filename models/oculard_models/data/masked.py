@@ -40,7 +40,7 @@ class Masked:
 
     name: str
     image: Path
-    mask: Path
+    mask: Path | None  # None: nobody has outlined anything
     group: str
     stratum: str = ""
     side_mm: float | None = None
@@ -57,19 +57,20 @@ class Kept:
     box: Box
 
 
-def read_table(path: Path) -> tuple[Masked, ...]:
-    """Read a CSV with the columns `image` and `mask` (paths beside it), and `id`, `plexus`, `same_scan_as`, `side_mm`.
+def read_table(path: Path, *, mask: str = "mask") -> tuple[Masked, ...]:
+    """Read a CSV with `image` (a path beside it), and where known `mask`, `id`, `plexus`, `same_scan_as`, `side_mm`.
 
-    Rows that name each other in `same_scan_as` are one group. Raises MaskedWrong.
+    `mask` is how the table calls that column. Rows that name each other in `same_scan_as` are one group. Raises
+    MaskedWrong.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as why:
         raise MaskedWrong(f"{path} cannot be read as a table: {why}") from why
-    if not rows or len(rows) > ROWS_MAX or not {"image", "mask"} <= rows[0].keys():
-        raise MaskedWrong(f"{path}: expected 1 to {ROWS_MAX} rows with the columns `image` and `mask`")
-    found = tuple(_row(path.parent, number, row) for number, row in enumerate(rows, start=1))
+    if not rows or len(rows) > ROWS_MAX or "image" not in rows[0]:
+        raise MaskedWrong(f"{path}: expected 1 to {ROWS_MAX} rows with a column `image`")
+    found = tuple(_row(path.parent, number, row, mask) for number, row in enumerate(rows, start=1))
     if len({one.name for one in found}) != len(found):
         raise MaskedWrong(f"{path}: two rows have the same id")
     return found
@@ -133,11 +134,11 @@ class MaskedSet(Dataset[dict[str, Tensor]]):  # type: ignore[misc, unused-ignore
         self._epoch = epoch
 
 
-def _row(folder: Path, number: int, row: dict[str, str | None]) -> Masked:
+def _row(folder: Path, number: int, row: dict[str, str | None], mask: str) -> Masked:
     """Check one row."""
-    image, mask = row.get("image") or "", row.get("mask") or ""
-    if not image or not mask:
-        raise MaskedWrong(f"row {number} names no image or no mask")
+    image, outlined = row.get("image") or "", row.get(mask) or ""
+    if not image:
+        raise MaskedWrong(f"row {number} names no image")
     name = row.get("id") or Path(image).stem
     side = row.get("side_mm") or ""
     try:
@@ -147,7 +148,7 @@ def _row(folder: Path, number: int, row: dict[str, str | None]) -> Masked:
     return Masked(
         name=name,
         image=folder / image,
-        mask=folder / mask,
+        mask=folder / outlined if outlined else None,
         group=min(name, row.get("same_scan_as") or name),
         stratum=row.get("plexus") or "",
         side_mm=side_mm,
@@ -156,6 +157,8 @@ def _row(folder: Path, number: int, row: dict[str, str | None]) -> Masked:
 
 def _kept(row: Masked, spec: InputSpec) -> Kept:
     """Read one row's files."""
+    if row.mask is None:
+        raise MaskedWrong(f"`{row.name}` has no mask; hint: only pictures with one can be learnt from")
     return as_kept(row, read_picture(row.image), read_mask(row.mask), spec)
 
 

@@ -34,6 +34,13 @@ def paint(person: Person, eye: str, seed: int, size_px: int, *, shot: int = 0) -
     size. Another `shot` is another photograph of the same eye. In a right eye (`eye` = "R") the optic disc lies on
     the right of the picture, in a left eye ("L") on the left. Raises ValueError for another eye or below 32 pixels.
     """
+    return paint_with_disc(person, eye, seed, size_px, shot=shot)[0]
+
+
+def paint_with_disc(
+    person: Person, eye: str, seed: int, size_px: int, *, shot: int = 0
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Paint the photograph that `paint` does, and say which of its pixels (rows x columns) are optic disc."""
     if eye not in ("R", "L"):
         raise ValueError(f"expected eye `R` or `L`, got `{eye}`")
     if size_px < 32:
@@ -44,8 +51,12 @@ def paint(person: Person, eye: str, seed: int, size_px: int, *, shot: int = 0) -
     shot_rng = np.random.default_rng([STREAM, seed, side, 1 + shot])  # numpy takes a trailing 0 for nothing
 
     frame = _Frame(size_px, shot_rng)
-    photograph = _photograph(_retina(frame, traits, eye_rng), frame, traits, shot_rng)
-    return np.ascontiguousarray(photograph if eye == "R" else photograph[:, ::-1])
+    at = _disc_place(eye_rng)
+    photograph = _photograph(_retina(frame, traits, at, eye_rng), frame, traits, shot_rng)
+    disc = _disc_cover(frame, traits, at) >= 0.5
+    if eye == "L":
+        photograph, disc = photograph[:, ::-1], disc[:, ::-1]
+    return np.ascontiguousarray(photograph), np.ascontiguousarray(disc)
 
 
 class _Frame:
@@ -82,9 +93,13 @@ class _Frame:
         return [(x, y) for x, y in placed.tolist()]
 
 
-def _retina(frame: _Frame, traits: Traits, rng: np.random.Generator) -> Picture:
+def _disc_place(rng: np.random.Generator) -> tuple[float, float]:
+    """Draw where the middle of a right eye's disc lies: the first numbers that the eye's generator gives."""
+    return 0.60 + rng.normal(0.0, 0.02), -0.05 + rng.normal(0.0, 0.02)
+
+
+def _retina(frame: _Frame, traits: Traits, disc: tuple[float, float], rng: np.random.Generator) -> Picture:
     """Paint what lies in the eye: pigment and choroid, macula, disc, vessels, dots."""
-    disc = (0.60 + rng.normal(0.0, 0.02), -0.05 + rng.normal(0.0, 0.02))
     fovea = (rng.normal(0.0, 0.015), rng.normal(0.02, 0.015))
     glow = 0.10 * frame.blob((disc[0] - 0.03, disc[1]), 0.22, 1.5)  # the nerve fibres around the disc
     light = _choroid(frame, traits, rng) + glow
@@ -121,12 +136,17 @@ def _macula(picture: Picture, frame: _Frame, fovea: tuple[float, float], traits:
 
 def _disc(picture: Picture, frame: _Frame, disc: tuple[float, float], traits: Traits) -> None:
     """Lay the optic disc with its cup over the background."""
-    nerve = frame.spot(disc, traits.disc_radius, 0.022, 1.07)[..., None]
+    nerve = _disc_cover(frame, traits, disc)[..., None]
     cup_at = (disc[0] - 0.006, disc[1])
     cup = frame.spot(cup_at, traits.disc_radius * traits.cup_ratio, 0.030, 1.05)[..., None]
     rim = np.array((236.0, 158.0, 98.0), dtype=np.float32)
     pale = np.array((250.0, 226.0, 176.0), dtype=np.float32)
     picture += nerve * (rim + cup * (pale - rim) - picture)
+
+
+def _disc_cover(frame: _Frame, traits: Traits, disc: tuple[float, float]) -> Plane:
+    """Return how much of every pixel is disc."""
+    return frame.spot(disc, traits.disc_radius, 0.022, 1.07)
 
 
 def _dots(

@@ -12,6 +12,7 @@ from oculard_models.lab import (
     importing,
     painting,
     quality,
+    segments,
     shelf,
     tables,
     training,
@@ -34,6 +35,7 @@ app.command("quality")(quality.quality)
 app.command("table")(tables.table_check)
 app.command("compare", context_settings=PASS_ON)(comparing.compare)
 app.command("evaluate")(evaluating.evaluate)
+app.command("measure")(segments.measure)
 app.command("import-keras")(importing.import_keras)
 app.command("export")(exporting.export)
 train.command("systemic", context_settings=PASS_ON)(training.train_systemic)
@@ -41,6 +43,8 @@ train.command("systemic-demo", context_settings=PASS_ON)(training.train_systemic
 train.command("faz-glaucoma", context_settings=PASS_ON)(glaucoma.train_faz_glaucoma)
 train.command("faz", context_settings=PASS_ON)(training.train_faz)
 train.command("faz-compare", context_settings=PASS_ON)(training.train_faz_compare)
+train.command("disc", context_settings=PASS_ON)(training.train_disc)
+train.command("disc-gate", context_settings=PASS_ON)(training.train_disc_gate)
 train.command("quality", context_settings=PASS_ON)(quality.train_quality)
 
 

@@ -50,6 +50,24 @@ def train_faz_compare(context: typer.Context) -> None:
     answered(faz_compare.main, context.args)
 
 
+def train_disc(context: typer.Context) -> None:
+    """Train the demonstration of the optic disc on outlined photographs; --help lists its settings."""
+    try:
+        from oculard_models.train import disc
+    except ModuleNotFoundError as why:
+        fail(f"training needs `{why.name}`; {PACKAGES}")
+    answered(disc.main, context.args)
+
+
+def train_disc_gate(context: typer.Context) -> None:
+    """Compare the disc's network with the quality gate's "no disc"; --help lists the settings."""
+    try:
+        from oculard_models.train import disc_gate
+    except ModuleNotFoundError as why:
+        fail(f"training needs `{why.name}`; {PACKAGES}")
+    answered(disc_gate.main, context.args)
+
+
 def answered(main: Callable[[Sequence[str]], T], arguments: Sequence[str]) -> T:
     """Run a script; leave with 2 for what was asked wrongly, with 1 for what then failed, and say which."""
     from oculard_models.data.masked import MaskedWrong

@@ -72,11 +72,11 @@ class Settings:
     size_px: int = 320  # height and width of what the network sees
     patch_px: int = 192  # of the patches that it learns from
     folds: int = 3
-    painted: int = 800  # painted angiographies of the first lesson
-    before: int = 4  # epochs of the first lesson
-    epochs: int = 60  # of the second
+    painted: int = 500  # painted angiographies of the first lesson
+    before: int = 3  # epochs of the first lesson
+    epochs: int = 40  # of the second
     first_batch: int = 8
-    batch: int = 3  # few pictures: smaller batches are more steps
+    batch: int = 4  # few pictures: smaller batches are more steps
     rate: float = 1e-3
     ema: float = 0.0
     precision: str = "32-true"
@@ -192,7 +192,7 @@ def _compared(settings: Settings) -> dict[str, Any]:
     try:
         read: dict[str, Any] = json.loads(Path(settings.compared).read_text(encoding="utf-8"))
         return {key: read[key] for key in ("command", "date", "seed", "settings", "table", "summary", "costs")}
-    except (OSError, ValueError, LookupError) as why:
+    except (OSError, ValueError, LookupError, TypeError) as why:
         raise TrainingWrong(f"{settings.compared} is not what `train faz-compare` writes: {why}") from why
 
 
