@@ -153,7 +153,7 @@ def run_worker(app: App, name: str) -> None:
     for why in estimators.choice.why:
         (logger.warning if "not used" in why else logger.info)("provider", why=why)
     estimators.load(family.estimator for family in families(bundles, settings.estimators).values())
-    gate = QualityGate(bundles, settings.quality_gate, threads=settings.threads)
+    gate = QualityGate(bundles, settings.quality_gate, threads=settings.threads, disc_finder=settings.disc_finder)
     gate.load()
     worker = Worker(
         owner=name,

@@ -203,6 +203,9 @@ class Worker(Section):
     quality_gate: str = Field(
         "fundus-quality", description="The bundle that grades every photograph first; without it none is estimated."
     )
+    disc_finder: str = Field(
+        "", description="A bundle that outlines optic discs: gives the gate a second opinion. None by default."
+    )
 
 
 class Faz(Section):

@@ -7,10 +7,10 @@ says from which value on a photograph is limited, and ungradable: the rule is da
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import exp, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from oculard_models.contract import EstimateFailed, Estimator, ImageInput
 from oculard_models.manifest import BundleRefused, Limits, Manifest, Output, OutputKind
@@ -27,6 +27,7 @@ NO_FIELD = "no-field"  # there is no circle of light: nothing that crops to it c
 NOT_FUNDUS = "not-fundus"  # whatever else a network says of such a picture means nothing
 NO_DISC = "no-disc"  # nothing is suggested without one: the disc tells the eyes apart
 REASONS = (NO_FIELD, NOT_FUNDUS, "too-dark", "too-bright", "blurred", "hazy", NO_DISC, "field-cut")
+DISC_NOT_FOUND, DISC_FOUND = "disc-not-found", "disc-found"  # a second network does not see what the gate does
 
 EYE, CENTRED = "eye", "centred"  # two outputs that are told and never graded
 CHOICES = {EYE: ("L", "R"), CENTRED: ("macula", "disc")}
@@ -57,28 +58,52 @@ class Quality:
     centred: str | None = None
 
 
-class Gate:
-    """A loaded bundle of the family `quality` with its manifest's rule. Raises BundleRefused for what is no gate."""
+class FindsDiscs(Protocol):
+    """A second opinion on whether a disc is there: see `discs.py`."""
 
-    def __init__(self, estimator: Estimator, manifest: Manifest) -> None:
+    def finds(self, pixels: Pixels) -> bool:
+        """Say whether there is a disc in a photograph. Raises EstimateFailed."""
+
+
+class Gate:
+    """A loaded bundle of the family `quality` with its manifest's rule. Raises BundleRefused for what is no gate.
+
+    With `discs` a second network says whether it finds the optic disc. Where it contradicts the gate, the reasons say
+    so; it turns no photograph away.
+    """
+
+    def __init__(self, estimator: Estimator, manifest: Manifest, discs: FindsDiscs | None = None) -> None:
         _check(manifest)
-        self._estimator = estimator
-        self._outputs = manifest.output
+        self._estimator, self._outputs = estimator, manifest.output
+        looks = any(output.limits and output.limits.reason == NO_DISC for output in manifest.output)
+        self._discs = discs if looks else None  # a gate that never looks for discs cannot be contradicted
 
     def assess(self, pixels: Pixels) -> Quality:
         """Grade one photograph, rows x columns x 3, uint8, RGB. Raises EstimateFailed."""
         image = ImageInput(sop_instance_uid="2.25.0", eye="R", pixels=pixels)  # a gate mirrors nothing: see _check
         (raw,) = self._estimator.estimate(self._estimator.prepare(image)[None])
-        return judged(self._outputs, raw, shows_field=find_field(pixels) is not None)
+        found = judged(self._outputs, raw, shows_field=find_field(pixels) is not None)
+        if self._discs is None or found.grade is Grade.UNGRADABLE:
+            return found
+        return with_second_opinion(found, finds_disc=self._discs.finds(pixels))
 
 
-def load_gate(bundle: Bundle, choice: Choice, threads: int) -> Gate:
+def load_gate(bundle: Bundle, choice: Choice, threads: int, discs: FindsDiscs | None = None) -> Gate:
     """Load a gate's weights with onnxruntime and run its self-test. Raises BundleRefused."""
     from oculard_models.runners.onnx import OnnxEstimator
 
     estimator = OnnxEstimator(bundle, choice, threads)
     estimator.self_test()
-    return Gate(estimator, bundle.manifest)
+    return Gate(estimator, bundle.manifest, discs)
+
+
+def with_second_opinion(found: Quality, *, finds_disc: bool) -> Quality:
+    """Say where another network contradicts the gate on the disc; such a photograph is limited, and no worse."""
+    assert found.grade is not Grade.UNGRADABLE, "what is turned away stays so"
+    if finds_disc is (NO_DISC not in found.reasons):
+        return found
+    reason = DISC_FOUND if finds_disc else DISC_NOT_FOUND
+    return replace(found, grade=Grade.LIMITED, reasons=(*found.reasons, reason))
 
 
 def judged(outputs: Sequence[Output], raw: Mapping[str, float], *, shows_field: bool) -> Quality:

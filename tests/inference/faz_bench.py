@@ -89,13 +89,13 @@ class StagedSegmenter:
 class FazBench(Bench):
     """A worker that serves the family `faz` with a staged network and no quality gate."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, manifest: Manifest = MANIFEST, **settings: Any) -> None:
         worker = WorkerSettings(estimators={"faz": MANIFEST.name})
-        bundles = [Bundle(folder=folder, manifest=MANIFEST, card="staged")]
+        bundles = [Bundle(folder=folder, manifest=manifest, card="staged")]
         serving = {"faz": MANIFEST.name}
         super().__init__(folder, bundles, serving=serving, worker=worker, plan=RULES, **settings)
         self.network = StagedSegmenter()
-        served = Served(manifest=MANIFEST, estimator=self.network)  # type: ignore[arg-type]  # it segments
+        served = Served(manifest=manifest, estimator=self.network)  # type: ignore[arg-type]  # it segments
         self.estimators.get = lambda name: served  # type: ignore[method-assign]  # no weights are loaded
 
     def job(self) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faz_bench import FazBench, flow_volume, slab
+from faz_bench import SIDE_MM, SIDE_PX, FazBench, flow_volume, slab
 from pydicom import dcmread
 
 from oculard.inference import write
-from oculard.settings import Report
+from oculard.settings import Faz, Report
 
 
 @pytest.fixture
@@ -72,6 +72,23 @@ def test_an_amended_report_has_companions_of_its_own(make: Callable[..., FazBenc
     kept = companions(bench)
     assert [(report_id, role) for report_id, role, *_ in kept] == [(2, "seg"), (2, "sc"), (3, "seg"), (3, "sc")]
     assert len({uid for *_, uid in kept}) == 4
+
+
+def test_the_shape_knows_the_corrected_spacing(make: Callable[..., FazBench], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What draws a scale or writes lengths gets those that the values were measured with."""
+    asked: list[Any] = []
+
+    def remember(request: Any) -> tuple[()]:
+        asked.append(request)
+        return ()
+
+    monkeypatch.setattr(write, "build_companions", remember)
+    bench = make(faz=Faz(axial_length_device_mm=24.0))
+    bench.receive(slab("a", AxialLengthOfTheEye=26.0))
+    bench.work()
+
+    factor = (26.0 - 1.82) / (24.0 - 1.82)
+    assert asked[0].shape.spacing_mm == pytest.approx((SIDE_MM / SIDE_PX * factor,) * 2)
 
 
 def test_what_was_not_found_has_no_mask(make: Callable[..., FazBench]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from faz_bench import RADIUS, SIDE_MM, SIDE_PX, FazBench, flow_volume, slab, texture
+from faz_bench import MANIFEST, RADIUS, SIDE_MM, SIDE_PX, FazBench, flow_volume, slab, texture
 from pydicom.dataset import Dataset, FileDataset
 
 from oculard.inference import en_face, segmenting, worker
@@ -373,6 +373,17 @@ def test_a_late_slab_amends_the_report(bench: FazBench) -> None:
     assert [image.sop_instance_uid for image in last.images] == [painted_uid("superficial")]
     bench.receive(slab("superficial"))
     assert len(bench.work()) == 3, "the same images again give nothing new"
+
+
+def test_a_bundle_may_read_every_slab(make: Callable[..., FazBench]) -> None:
+    """Where its manifest names none, whatever slab came newest is measured."""
+    every = MANIFEST.model_copy(update={"input": MANIFEST.input.model_copy(update={"slabs": ()})})
+    bench = make(manifest=every)
+    bench.receive(with_slab("128273"))
+    (report,) = bench.work()
+
+    assert report.outcome == "complete"
+    assert "preferred" not in report.remark
 
 
 def test_an_unknown_eye_is_not_measured(bench: FazBench) -> None:

@@ -28,12 +28,16 @@ from export_samples import (  # noqa: E402  # after the skips
     noise,
 )
 
+from oculard_models.data.scaling import Scaling  # noqa: E402
+from oculard_models.data.split import PARTS  # noqa: E402
 from oculard_models.export import Drift, ExportWrong, manifest_toml, write_bundle, write_variant  # noqa: E402
 from oculard_models.export.variants import Kind  # noqa: E402
 from oculard_models.lab.exporting import export  # noqa: E402
+from oculard_models.lab.pictures import read_pictures  # noqa: E402
 from oculard_models.manifest import MASK_MEAN, MASK_SHARE, read_manifest  # noqa: E402
 from oculard_models.registry import Bundle, read_bundle  # noqa: E402
 from oculard_models.runners.onnx import OnnxEstimator, choose_providers  # noqa: E402
+from oculard_models.train.checkpoint import MASK, About, build_for, write_checkpoint  # noqa: E402
 
 CPU = choose_providers(["cpu"], ["CPUExecutionProvider"])
 APP = typer.Typer()
@@ -206,6 +210,28 @@ def test_command_writes_variants_from_a_list_of_pictures(table: Path, tmp_path: 
     assert all(row["mean Dice"] > 0.98 and row["largest"] > 0 for row in rows)
     assert {row["images"] for row in rows} <= {3, 4, 5}
     assert read_bundle(tmp_path / "traced-int8").manifest.mask == FAZ
+
+
+def test_pictures_of_one_scan_stay_together(table: Path):
+    """Whatever the seed, nobody calibrates with what she measures on."""
+    for seed in range(6):
+        pictures = read_pictures(table, None, seed)
+        parts = [{path.stem for g in pictures.split.of(part) for path in pictures.groups[g]} for part in PARTS]
+
+        assert sorted(stem for part in parts for stem in part) == [str(k) for k in range(8)]
+        assert any({"0", "1"} <= part for part in parts)
+
+
+def test_checkpoint_of_a_network_that_segments_is_referred_to_its_training(tmp_path: Path):
+    """The command knows how to describe systemic estimates, not masks."""
+    scaling = Scaling(names=(MASK,), mean=(0.0,), std=(1.0,))
+    about = About(
+        architecture="small-unet", trunk=MASK, heads=(MASK,), spec=EN_FACE, scaling=scaling, settings={"seed": 1}
+    )
+    write_checkpoint(tmp_path / "best.ckpt", build_for(about), about)
+    code, _, err = run(tmp_path / "best.ckpt", "--out", tmp_path / "out")
+
+    assert (code, "is of a network that segments; hint: its training writes the bundle" in err) == (2, True), err
 
 
 def test_command_says_what_is_wrong_with_a_list(table: Path, tmp_path: Path):

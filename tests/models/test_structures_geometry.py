@@ -171,6 +171,12 @@ def test_pixels_are_painted_whose_centre_is_inside(points: Points, x: int, y: in
     assert [[contains(moved, c + 0.5, r + 0.5) for c in range(36)] for r in range(40)] == painted.tolist()
 
 
+@pytest.mark.parametrize("away", [(0, -50), (0, 50), (-50, 0), (50, 0)], ids=["above", "below", "left", "right"])
+def test_polygon_beyond_the_image_paints_nothing(away: tuple[int, int]):
+    """On whichever side it lies."""
+    assert not paint_polygon(CORNERS + np.array(away), 9, 9).any()
+
+
 def test_pixel_centre_on_an_edge_belongs_to_one_side():
     """Two polygons that share an edge along pixel centres share no pixel, and leave none out."""
     left = np.array([[0.0, 0.0], [PX / 2 + 0.5, 0.0], [PX / 2 + 0.5, PX], [0.0, PX]])

@@ -181,10 +181,12 @@ def test_geometry_is_the_sources_own() -> None:
     """Spacing, orientation and frame of reference are in the segmentation as they are in the header, or not at all."""
     whole = read(made(outlined())["seg"])
     bare = read(made(outlined(part10(en_face(PixelSpacing=None, FrameOfReferenceUID=None))))["seg"])
+    endless = read(made(outlined(part10(en_face(), GARBAGE["endless spacing"])))["seg"])
 
     assert whole.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing == [0.08, 0.08]
     assert (whole.FrameOfReferenceUID, whole.PatientOrientation) == (f"{STUDY}.9", ["L", "F"])
     assert "PixelMeasuresSequence" not in bare.SharedFunctionalGroupsSequence[0]
+    assert "PixelMeasuresSequence" not in endless.SharedFunctionalGroupsSequence[0]  # DS has at most 16 characters
     assert "FrameOfReferenceUID" not in bare
 
 

@@ -20,12 +20,13 @@ from oculard.report.read import ReadReport, read_report
 from oculard_models.data.paint_octa import PaintedOcta, paint_octa
 from oculard_models.data.painted_enface import wrap_en_face
 from oculard_models.data.painted_study import Visit, painted_uid
+from oculard_models.registry import BUNDLES
 from peers import Orthanc, free_port
 
 SERVES = """
 [worker]
 bundles = ["{folder}"]
-estimators = {{ faz = "faz-test" }}
+estimators = {{ faz = "{bundle}" }}
 
 [[plan]]
 sop_class_uid = "1.2.840.10008.5.1.4.1.1.77.1.5.7"
@@ -38,7 +39,7 @@ families = ["faz"]
 [report]
 pdf = true
 """
-SCANS = {"R": 1, "L": 3}  # seeds of painted eyes whose zones the test's bundle finds
+SCANS = {"R": 1, "L": 3}  # seeds of painted eyes whose zones a threshold finds, too
 REAL = "superficial_866"  # a published 3 x 3 mm scan
 OBJECTS = {"SR": 1, "SEG": 1, "OT": 1, "DOC": 1}  # of one report
 
@@ -76,10 +77,12 @@ class Archive:
 
 @pytest.fixture
 def working(make_daemon: Callable[..., Daemon], orthanc: Orthanc, tmp_path: Path) -> Daemon:
-    """A daemon that serves the test's bundle and delivers to Orthanc, which knows it."""
-    faz_bundle(tmp_path / "bundles")
+    """A daemon that serves the shipped bundle, or the test's where there is none, and delivers to Orthanc."""
+    folder, shipped = tmp_path / "bundles", (BUNDLES / "faz").is_dir()
+    bundle = "faz" if shipped else faz_bundle(folder).manifest.name
+    folder.mkdir(exist_ok=True)
     port = free_port()
-    extra = SERVES.format(folder=tmp_path / "bundles") + PEER.format(port=orthanc.port)
+    extra = SERVES.format(folder=folder, bundle=bundle) + PEER.format(port=orthanc.port)
     daemon = make_daemon(extra, OCULARD_INTAKE__PORT=str(port))
     orthanc.introduce("OCULARD", port)
     daemon.start()

@@ -139,7 +139,7 @@ def _gate(bundles: list[Bundle], worker: Worker) -> Check:
     from oculard.inference.grading import GateRefused, serve_gate
 
     try:
-        served = serve_gate(bundles, worker.quality_gate, worker.threads)
+        served = serve_gate(bundles, worker.quality_gate, worker.threads, worker.disc_finder)
     except GateRefused as why:
         return _wrong("quality gate", why)
     return Check(what="quality gate", state=FINE, found=f"{served.name}: self-test passed")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from oculard import log
 from oculard.errors import Permanent
 from oculard.inference.estimators import name_of, newest
 from oculard.report.request import Grader
+from oculard_models.discs import DiscFinder, load_disc_finder
 from oculard_models.manifest import BundleRefused
 from oculard_models.quality import Gate, load_gate
 from oculard_models.registry import Bundle
-from oculard_models.runners.onnx import available_providers, choose_providers
+from oculard_models.runners.onnx import Choice, available_providers, choose_providers
 
 SURE = 0.99  # from here on a picture that contradicts its header is worth a person's look
 SIDES = {"R": "right", "L": "left"}
@@ -38,8 +39,8 @@ class ServedGate:
 class QualityGate:
     """Loads on first use and keeps: a refused gate is looked at again only after a restart."""
 
-    def __init__(self, bundles: Iterable[Bundle], name: str, *, threads: int) -> None:
-        self._bundles, self._name, self._threads = list(bundles), name, threads
+    def __init__(self, bundles: Iterable[Bundle], name: str, *, threads: int, disc_finder: str = "") -> None:
+        self._bundles, self._name, self._threads, self._disc_finder = list(bundles), name, threads, disc_finder
         self._loaded: ServedGate | GateRefused | None = None
 
     def get(self) -> ServedGate:
@@ -56,7 +57,7 @@ class QualityGate:
 
     def _load(self) -> ServedGate | GateRefused:
         try:
-            served = serve_gate(self._bundles, self._name, self._threads)
+            served = serve_gate(self._bundles, self._name, self._threads, self._disc_finder)
         except GateRefused as why:
             logger.error("quality gate refused", bundle=self._name, reason=why.reason, why=str(why), hint=why.hint)
             return why
@@ -64,20 +65,32 @@ class QualityGate:
         return served
 
 
-def serve_gate(bundles: Iterable[Bundle], name: str, threads: int) -> ServedGate:
-    """Load the newest gate of a name and run its self-test. Raises GateRefused.
+def serve_gate(bundles: Sequence[Bundle], name: str, threads: int, disc_finder: str = "") -> ServedGate:
+    """Load the newest gate of a name, and what finds discs for it if that is named; self-test. Raises GateRefused.
 
     It runs on the processor, whatever the estimators run on: it is small, and sees one image at a time.
     """
     bundle = newest(bundle for bundle in bundles if bundle.manifest.name == name)
     if bundle is None:
         raise GateRefused(f"[worker] quality_gate wants bundle `{name}`, which is not here")
+    choice = choose_providers(["cpu"], available_providers())
     try:
-        gate = load_gate(bundle, choose_providers(["cpu"], available_providers()), threads)
+        discs = _disc_finder(bundles, disc_finder, choice, threads)
+        gate = load_gate(bundle, choice, threads, discs)
         grader = Grader.from_manifest(bundle.manifest)
     except (BundleRefused, ValueError) as why:
         raise GateRefused(str(why)) from why
     return ServedGate(name=name_of(bundle.manifest), grader=grader, gate=gate)
+
+
+def _disc_finder(bundles: Iterable[Bundle], name: str, choice: Choice, threads: int) -> DiscFinder | None:
+    """Load what gives the gate a second opinion on the disc, if anything does. Raises GateRefused, BundleRefused."""
+    if not name:
+        return None
+    bundle = newest(bundle for bundle in bundles if bundle.manifest.name == name)
+    if bundle is None:
+        raise GateRefused(f"[worker] disc_finder wants bundle `{name}`, which is not here")
+    return load_disc_finder(bundle, choice, threads)
 
 
 def suggestion(number: int, eye: str, probability: float) -> str:

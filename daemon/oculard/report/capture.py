@@ -46,5 +46,4 @@ def _add_pixels(ds: Dataset, picture: Image.Image) -> None:
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
     ds.Columns, ds.Rows = picture.size
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
-    pixels = picture.tobytes()
-    ds.add_new("PixelData", "OB", pixels + b"\0" * (len(pixels) % 2))
+    ds.add_new("PixelData", "OB", picture.tobytes())

@@ -24,6 +24,6 @@ def build_pdf(planned: Planned, request: ReportRequest) -> Report:
         instance(source.sop_class_uid, source.sop_instance_uid) for source in request.sources if source.used
     ]
     ds.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    ds.add_new("EncapsulatedDocument", "OB", data + b"\0" * (len(data) % 2))
+    ds.add_new("EncapsulatedDocument", "OB", data)
     ds.EncapsulatedDocumentLength = len(data)
     return finished(planned, ds, envelope(request.sources[0].header))

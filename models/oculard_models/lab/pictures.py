@@ -87,10 +87,25 @@ def read_pictures(table: Path, images: Path | None, seed: int) -> Pictures:
     nothing = [""] * cells.rows
     names, fellows = (cells.columns.get(column, nothing) for column in COLUMNS[1:])
     folder = images or table.parent
-    groups: dict[str, list[Path]] = {}
-    for row, (file, name, fellow) in enumerate(zip(files, names, fellows, strict=True), start=1):
+    for row, file in enumerate(files, start=1):
         if not file:
             raise TableWrong(table.name, "names no picture", row=row, column="image", hint="a row a picture, its path")
-        name = name or file
-        groups.setdefault(min(name, fellow or name), []).append(folder / file)
+    groups: dict[str, list[Path]] = {}
+    named = [name or file for name, file in zip(names, files, strict=True)]
+    for file, group in zip(files, _groups(named, fellows), strict=True):
+        groups.setdefault(group, []).append(folder / file)
     return Pictures(groups=groups, split=split_persons(groups, seed, HALVES))
+
+
+def _groups(names: Sequence[str], fellows: Sequence[str]) -> list[str]:
+    """Give each name its group: the name at the end of the chain of those that belong together."""
+    towards: dict[str, str] = {}
+
+    def end(name: str) -> str:
+        while towards.get(name, name) != name:
+            name = towards[name]
+        return name
+
+    for name, fellow in zip(names, fellows, strict=True):
+        towards[end(name)] = end(fellow or name)
+    return [end(name) for name in names]

@@ -56,7 +56,7 @@ def ferets(points: Points) -> tuple[float, float]:
     hull = points[ConvexHull(points).vertices]  # counter-clockwise
     edges = _next(hull) - hull
     lengths = np.hypot(*edges.T)
-    angles = np.maximum.accumulate(np.unwrap(np.arctan2(edges[:, 1], edges[:, 0])))
+    angles = np.unwrap(np.arctan2(edges[:, 1], edges[:, 0]))
     twice = np.concatenate([angles, angles + 2.0 * np.pi])
     opposite = np.searchsorted(twice, angles + np.pi) % len(hull)
     across = hull[opposite] - hull

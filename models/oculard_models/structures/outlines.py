@@ -23,8 +23,6 @@ def outlines(probability: npt.NDArray[np.float32], threshold: float, box: Box, s
     has less than `smallest` square pixels. Beyond the map all is 0, so that every outline closes.
     """
     cells, offsets = _contours(_padded(probability), threshold)
-    if not len(cells):
-        return
     left, top, right, bottom = box
     height, width = probability.shape
     size = np.array([(right - left) / width, (bottom - top) / height])

@@ -79,14 +79,14 @@ class Settings:
     out: str = str(BUNDLES / NAME)
     run: str = "runs/disc"
     seed: int = 1
-    size_px: int = 192  # height and width of what the network sees
-    patch_px: int = 128  # of the patches that it learns from: many of them show no disc
+    size_px: int = 128  # height and width of what the network sees
+    patch_px: int = 96  # of the patches that it learns from: some of them show no disc
     folds: int = 4
     painted: int = 160  # painted photographs of the first lesson
-    before: int = 4  # epochs of the first lesson
-    copies: int = 12  # of every photograph, in other light
-    epochs: int = 10  # of the second lesson
-    batch: int = 6
+    before: int = 5  # epochs of the first lesson
+    copies: int = 8  # of every photograph, in other light
+    epochs: int = 12  # of the second lesson
+    batch: int = 4
     rate: float = 2e-3
     threads: int = 1
 

@@ -8,8 +8,8 @@ from typing import Any
 CARD = """\
 # disc-demo
 
-**A demonstration. It was trained on {photographs} photographs of one camera: what it measures means nothing for any
-person.** **これはデモです。1 機種の写真 {photographs} 枚だけで学習しており、実在の人に対しては何の意味もありません。**
+**A demonstration, trained on {photographs} photographs of one camera: what it measures means nothing for any person.**
+**これはデモです。1 機種の写真 {photographs} 枚だけで学習しており、実在の人に対しては何の意味もありません。**
 
 ## What it is for / 用途
 

@@ -17,7 +17,7 @@ from oculard_models.manifest import Crop, InputSpec
 
 STREAM = 107  # of random numbers: see data/paint.py
 PAINT_SEEDS = 2_100_000_000  # what is painted for this from here on: no other training or test goes there
-PAINTED_PX = 384
+PAINTED_PX = 256
 MEAN, STD = (0.45, 0.25, 0.15), (0.25, 0.20, 0.15)  # of photographs of the retina, roughly
 VEILED, SHADED, BLURRED = 0.4, 0.3, 0.3  # of the copies
 

@@ -50,6 +50,7 @@ CROPPED, CUT = "cropped so that it is outside", "cut away"
 HAZY = 4.5  # CSDI's score: a hazier photograph may have no visible disc of its own
 EDGE = 0.30  # radii between the disc's middle and where it is cut away: the whole disc goes
 UNSURE = 1e-4  # a probability is kept off 0 and 1 by this, before it becomes a logit
+OURS, SHIPPED = DiscSettings(data=""), quality_gate.Settings()  # the defaults of both trainings
 STREAM = 108  # of random numbers: see data/paint.py
 
 
@@ -60,12 +61,12 @@ class Settings:
     data: str
     run: str = "runs/disc"
     seed: int = 1
-    size_px: int = DiscSettings.size_px
-    folds: int = DiscSettings.folds
-    copies: int = quality_gate.Settings.copies
-    painted: int = quality_gate.Settings.painted
-    others: int = quality_gate.Settings.others
-    epochs: int = quality_gate.Settings.epochs
+    size_px: int = OURS.size_px
+    folds: int = OURS.folds
+    copies: int = SHIPPED.copies
+    painted: int = SHIPPED.painted
+    others: int = SHIPPED.others
+    epochs: int = SHIPPED.epochs
     threads: int = 1
 
 
