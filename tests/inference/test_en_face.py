@@ -298,6 +298,7 @@ def test_a_zone_that_is_not_found_is_a_result(bench: FazBench, events: Events) -
     bench.receive(slab("a"))
     (report,) = bench.work()
 
+    assert report.outcome == "nothing"
     assert {finding.value for finding in report.findings} == {None}
     assert "no-structure: no foveal avascular zone was found" in report.remark
     assert (bench.job()["state"], bench.job()["reason"]) == ("reported", "no-structure")
@@ -311,6 +312,7 @@ def test_a_zone_at_the_border_is_not_measured(bench: FazBench) -> None:
     bench.receive(slab("a"))
     (report,) = bench.work()
 
+    assert report.outcome == "nothing"
     assert {finding.qualifier for finding in report.findings} == {"indeterminate"}
     assert "touches-border" in report.remark
     assert (bench.job()["state"], bench.job()["reason"]) == ("reported", "touches-border")

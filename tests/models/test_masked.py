@@ -38,10 +38,11 @@ def test_table_is_read_with_groups_strata_and_sides(tmp_path: Path):
     """Rows that name the same scan are one group; what is not said stays unknown."""
     path = write_table(
         tmp_path,
-        "id,image,mask,plexus,same_scan_as,side_mm\nx,a.png,m.png,deep,,3\ny,a.png,m.png,deep,x,\n",
+        "id,image,mask,plexus,same_scan_as,side_mm\n"
+        "x,a.png,m.png,deep,z,3\ny,a.png,m.png,deep,x,\nz,a.png,m.png,deep,,\nalone,a.png,m.png,deep,,\n",
     )
-    one, two = read_table(path)
-    assert (one.group, two.group) == ("x", "x")
+    one, two, three, alone = read_table(path)
+    assert one.group == two.group == three.group != alone.group
     assert (one.stratum, one.side_mm, two.side_mm) == ("deep", 3.0, None)
 
 

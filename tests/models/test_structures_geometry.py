@@ -161,7 +161,7 @@ def test_rectangle_has_the_measures_of_a_rectangle():
 CORNERS = np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 3.0], [0.0, 3.0]])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(points=stars, x=st.integers(-15, 15), y=st.integers(-15, 15))
 def test_pixels_are_painted_whose_centre_is_inside(points: Points, x: int, y: int):
     """Every pixel agrees with the question asked of its centre alone, also where the polygon leaves the image."""

@@ -12,7 +12,11 @@ from oculard.report.items import CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT
 from oculard.report.library import image_library
 from oculard.report.request import Device, Outcome, ReportRequest
 
-SUMMARY = {Outcome.COMPLETE: "summary-all", Outcome.PARTIAL: "summary-some"}  # all others: none succeeded
+SUMMARY = {  # all others: none succeeded
+    Outcome.COMPLETE: "summary-all",
+    Outcome.PARTIAL: "summary-some",
+    Outcome.NOTHING: "summary-nothing",
+}
 
 
 def content_tree(request: ReportRequest) -> Dataset:

@@ -230,6 +230,8 @@ def _outcome(
         return Outcome.COMPLETE
     if summary == tree.pair(term("summary-some")):
         return Outcome.PARTIAL
+    if summary == tree.pair(term("summary-nothing")):
+        return Outcome.NOTHING
     attempted = any(finding.qualifier is not Qualifier.NOT_ATTEMPTED for finding in findings)
     ungradable = any(image.grade is Grade.UNGRADABLE for image in images)
     return Outcome.UNGRADABLE if ungradable and not attempted else Outcome.FAILED

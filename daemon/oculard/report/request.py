@@ -19,11 +19,16 @@ SUITE_PARAMETERS = ("name", "interval", "weights-sha256", "demonstration")  # wh
 EYES = {"R": "R", "L": "L", "B": "R+L", "U": "eye unknown"}  # as titles say them
 
 
+# What a measure says of an image that was looked at, where the structure is not there, or cut by the border.
+NOTHING_THERE = frozenset({Qualifier.NOT_ATTEMPTED, Qualifier.INDETERMINATE})
+
+
 class Outcome(StrEnum):
     """How a job ended, as its report says it."""
 
     COMPLETE = "complete"
     PARTIAL = "partial"  # some findings have no value
+    NOTHING = "nothing"  # a good image, a model that worked, and nothing in it that could be measured
     UNGRADABLE = "ungradable"  # no image was good enough, nothing was attempted
     EYE_UNKNOWN = "eye-unknown"  # nothing was attempted, because a value without an eye helps nobody
     FAILED = "failed"  # attempted, and no finding has a value
@@ -200,6 +205,8 @@ class ReportRequest:
             return Outcome.COMPLETE
         if any(finding.value is not None for finding in self.findings):
             return Outcome.PARTIAL
+        if any(s.used for s in self.sources) and {finding.qualifier for finding in self.findings} <= NOTHING_THERE:
+            return Outcome.NOTHING
         attempted = any(finding.qualifier is not Qualifier.NOT_ATTEMPTED for finding in self.findings)
         ungradable = any(source.grade is Grade.UNGRADABLE for source in self.sources)
         return Outcome.UNGRADABLE if ungradable and not attempted else Outcome.FAILED

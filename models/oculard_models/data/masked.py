@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,25 @@ def read_table(path: Path, *, mask: str = "mask") -> tuple[Masked, ...]:
     found = tuple(_row(path.parent, number, row, mask) for number, row in enumerate(rows, start=1))
     if len({one.name for one in found}) != len(found):
         raise MaskedWrong(f"{path}: two rows have the same id")
-    return found
+    groups = groups_of([one.name for one in found], [row.get("same_scan_as") or "" for row in rows])
+    return tuple(replace(one, group=group) for one, group in zip(found, groups, strict=True))
+
+
+def groups_of(names: Sequence[str], fellows: Sequence[str]) -> list[str]:
+    """Give each name its group: the name at the end of the chain of those that belong together.
+
+    `fellows` are the names that each of them names; "" for none.
+    """
+    towards: dict[str, str] = {}
+
+    def end(name: str) -> str:
+        while towards.get(name, name) != name:
+            name = towards[name]
+        return name
+
+    for name, fellow in zip(names, fellows, strict=True):
+        towards[end(name)] = end(fellow or name)
+    return [end(name) for name in names]
 
 
 def read_kept(rows: Iterable[Masked], spec: InputSpec) -> tuple[Kept, ...]:
@@ -149,7 +167,7 @@ def _row(folder: Path, number: int, row: dict[str, str | None], mask: str) -> Ma
         name=name,
         image=folder / image,
         mask=folder / outlined if outlined else None,
-        group=min(name, row.get("same_scan_as") or name),
+        group=name,
         stratum=row.get("plexus") or "",
         side_mm=side_mm,
     )

@@ -77,6 +77,7 @@ def read_pictures(table: Path, images: Path | None, seed: int) -> Pictures:
 
     Pictures that name each other in `same_scan_as` stay together. Raises TableWrong, SplitWrong.
     """
+    from oculard_models.data.masked import groups_of
     from oculard_models.data.split import split_persons
     from oculard_models.data.table_file import TableWrong, read_cells
 
@@ -92,20 +93,6 @@ def read_pictures(table: Path, images: Path | None, seed: int) -> Pictures:
             raise TableWrong(table.name, "names no picture", row=row, column="image", hint="a row a picture, its path")
     groups: dict[str, list[Path]] = {}
     named = [name or file for name, file in zip(names, files, strict=True)]
-    for file, group in zip(files, _groups(named, fellows), strict=True):
+    for file, group in zip(files, groups_of(named, fellows), strict=True):
         groups.setdefault(group, []).append(folder / file)
     return Pictures(groups=groups, split=split_persons(groups, seed, HALVES))
-
-
-def _groups(names: Sequence[str], fellows: Sequence[str]) -> list[str]:
-    """Give each name its group: the name at the end of the chain of those that belong together."""
-    towards: dict[str, str] = {}
-
-    def end(name: str) -> str:
-        while towards.get(name, name) != name:
-            name = towards[name]
-        return name
-
-    for name, fellow in zip(names, fellows, strict=True):
-        towards[end(name)] = end(fellow or name)
-    return [end(name) for name in names]

@@ -207,6 +207,8 @@ def _figures(
         "date": datetime.now(UTC).date().isoformat(),
         "data": f"{len(kept)} en face angiographies with masks (Zenodo 5075194); {settings.painted} painted ones first",
         "seed": settings.seed,
+        # Nobody knows whose they are: as many people as there are pictures that do not name each other, at most.
+        "people": {part: len({one.about.group for one in kept}) for part in ("training", "test")},
         "settings": asdict(settings),
         "cross_validation": by_stratum(found),
         "pictures": [asdict(one) for one in found],
