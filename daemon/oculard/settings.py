@@ -36,6 +36,9 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Slug = Annotated[str, Field(pattern=SLUG, max_length=32)]
 Clocktime = Annotated[str, Field(pattern=CLOCK)]
 LOOPBACK = "127.0.0.1"
+OCT_EN_FACE = "1.2.840.10008.5.1.4.1.1.77.1.5.7"  # PS3.4 B.5
+# The B-scan volume analysis: flow, before slabs were made of it.
+OCT_FLOW_VOLUME = "1.2.840.10008.5.1.4.1.1.77.1.5.8"
 
 
 class Section(BaseModel):
@@ -198,7 +201,7 @@ class Worker(Section):
         "onnx", description="What runs the networks: onnx | torch; torch needs the extra `lab`."
     )
     estimators: dict[Slug, str] = Field(
-        {"systemic": "systemic-demo"}, description="The bundle that serves each family."
+        {"systemic": "systemic-demo", "faz": "faz"}, description="The bundle that serves each family."
     )
     quality_gate: str = Field(
         "fundus-quality", description="The bundle that grades every photograph first; without it none is estimated."
@@ -281,7 +284,11 @@ class Settings(BaseSettings):
     senders: list[Sender] = []
     peers: list[Peer] = []
     settling: Settling = Settling()
-    plan: list[Rule] = [Rule(modality="OP", families=["systemic"])]
+    plan: list[Rule] = [
+        Rule(modality="OP", families=["systemic"]),
+        Rule(sop_class_uid=OCT_EN_FACE, families=["faz"]),
+        Rule(sop_class_uid=OCT_FLOW_VOLUME, families=["faz"]),  # a report says so where no slab came beside it
+    ]
     night: Night = Night()
     worker: Worker = Worker()
     faz: Faz = Faz()

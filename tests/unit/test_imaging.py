@@ -13,8 +13,8 @@ from oculard.imaging.kinds import (
     EN_FACE,
     FLOW_VOLUME,
     FUNDUS,
-    OCT_BSCAN_VOLUME_ANALYSIS,
     OCT_EN_FACE,
+    OCT_FLOW_VOLUME,
     OCT_VOLUME,
     OPHTHALMIC_TOMOGRAPHY,
     OTHER,
@@ -137,7 +137,7 @@ def test_kinds() -> None:
     assert kind_of(photograph("1", frames=2)) == OTHER
     assert kind_of(volume("1")) == OCT_VOLUME
     assert kind_of(slab("1")) == EN_FACE
-    assert kind_of(slab("1", sop_class_uid=OCT_BSCAN_VOLUME_ANALYSIS)) == FLOW_VOLUME
+    assert kind_of(slab("1", sop_class_uid=OCT_FLOW_VOLUME)) == FLOW_VOLUME
 
 
 def typed(value: str, scheme: str) -> Facts:

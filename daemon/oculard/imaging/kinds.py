@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from oculard.imaging.facts import Facts
+from oculard.settings import OCT_EN_FACE, OCT_FLOW_VOLUME
 
 FUNDUS = "fundus"  # colour photograph of the retina, one frame
 OCT_VOLUME = "oct-volume"
@@ -20,8 +21,6 @@ PHOTOGRAPHS = frozenset(  # some cameras send photographs of the eye as these (C
     }
 )
 OPHTHALMIC_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
-OCT_EN_FACE = "1.2.840.10008.5.1.4.1.1.77.1.5.7"
-OCT_BSCAN_VOLUME_ANALYSIS = "1.2.840.10008.5.1.4.1.1.77.1.5.8"
 NOT_COLOUR = frozenset({"INFRARED", "IR", "REDFREE", "RED FREE", "AUTOFLUORESCENCE", "FA", "ICG"})
 
 
@@ -31,7 +30,7 @@ def kind_of(facts: Facts) -> str:
         return OCT_VOLUME
     if facts.sop_class_uid == OCT_EN_FACE:
         return EN_FACE
-    if facts.sop_class_uid == OCT_BSCAN_VOLUME_ANALYSIS:
+    if facts.sop_class_uid == OCT_FLOW_VOLUME:
         return FLOW_VOLUME
     is_colour = facts.samples_per_pixel == 3 and not NOT_COLOUR & set(facts.image_type[2:])
     if facts.sop_class_uid in PHOTOGRAPHS and facts.modality == "OP" and is_colour and facts.frames == 1:

@@ -48,6 +48,7 @@ NAME, VERSION = "disc-demo", "1.0.0"
 NET = "small-unet"
 DISC = Mask(structure=Structure.OPTIC_DISC, tensor="mask")
 GOLDEN_SEED = 20_000_007  # below every training's seeds
+PLACES = ("data", "gate", "out", "run")  # of one machine
 TUNING = 8  # painted photographs that tell whether the first lesson is learning
 CONCEPTS = {
     "area": "DISC-AREA",
@@ -221,13 +222,13 @@ def _figures(
     settings: Settings, kept: Sequence[Kept], found: Sequence[Found], gate: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Put together what card and metrics.json say."""
-    options = as_options(settings, without=("data", "gate", "out", "run", "threads"))
+    options = as_options(settings, without=(*PLACES, "threads"))
     return {
         "command": f"oculard-lab train disc --data ../shared/data --gate runs/disc/gate.json {options}",
         "date": datetime.now(UTC).date().isoformat(),
         "data": f"{len(kept)} photographs of ../shared/data/fundus/idrid with masks; {settings.painted} painted first",
         "seed": settings.seed,
-        "settings": {name: value for name, value in asdict(settings).items() if name not in ("data", "gate", "out")},
+        "settings": {name: value for name, value in asdict(settings).items() if name not in PLACES},
         "people": {"training": len(kept), "test": len(kept)},
         "cross_validation": summed(found),
         "pictures": [asdict(one) for one in found],

@@ -202,8 +202,9 @@ def _figures(
     """Put together what card and metrics.json say."""
     left_out = ("data", "compared", "out", "run", "threads")
     return {
-        "command": f"oculard-lab train faz --data ../shared/data/octa-faz/labels.csv"
-        f" --compared runs/faz-compare/figures.json {as_options(settings, without=left_out)}",
+        "command": "oculard-lab train faz --data ../shared/data/octa-faz/labels.csv "
+        + ("--compared runs/faz-compare/figures.json " if compared else "")
+        + as_options(settings, without=left_out),
         "date": datetime.now(UTC).date().isoformat(),
         "data": f"{len(kept)} en face angiographies with masks (Zenodo 5075194); {settings.painted} painted ones first",
         "seed": settings.seed,
