@@ -52,12 +52,28 @@ def test_demonstration_says_so_in_both_languages(folder: Path):
 def test_measures_travel_with_their_command(folder: Path):
     """metrics.json says how, from how many people and when its figures were made."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    if "source" in metrics:
+        pytest.skip("a variant: its source's figures hold, and its drift stands beside them")
 
     assert metrics["command"].startswith("oculard-lab train ")
     manifest = read_manifest(folder)
     painted = manifest.demonstration and manifest.mask is None  # painted people are cheap, outlined photographs are not
     assert metrics["people"]["test"] >= (300 if painted else 8 if manifest.mask else 20)
     assert metrics["date"]
+
+
+@every_bundle
+def test_variant_is_of_the_source_that_is_shipped(folder: Path):
+    """A variant was made from these very weights, and its masks are nearly theirs."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    if "source" not in metrics:
+        pytest.skip("not a variant")
+
+    assert metrics["command"].startswith("oculard-lab export ")
+    source = read_bundle(BUNDLES / metrics["source"]["name"])
+    assert source.manifest.weights.sha256 == metrics["source"]["sha256"]
+    assert metrics["drift"]["mask"]["dice_mean"] > 0.99
+    assert (folder / "model.onnx").stat().st_size < 4_000_000
 
 
 @every_bundle
