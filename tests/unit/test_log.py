@@ -88,3 +88,24 @@ def test_a_line_is_one_event_whatever_a_peer_sends(events: Events) -> None:
     assert event["event"] == "called"
     assert "\x1b" not in event["calling_ae"]
     assert len(event["reason"]) == 200
+
+
+def test_a_line_is_one_write() -> None:
+    """The roles share one stderr: what is written in two parts, another role's line may come between."""
+    parts: list[str] = []
+
+    class Parts(io.StringIO):
+        def write(self, text: str) -> int:
+            parts.append(text)
+            return len(text)
+
+    before = structlog.get_config()
+    log.configure(level="info", form="json", role="worker", to=Parts())
+    structlog.configure(cache_logger_on_first_use=False)
+    log.get("x").info("one")
+    log.get("x").info("two")
+    structlog.configure(**before)
+    logging.getLogger().handlers[:] = []
+
+    assert [part.count("\n") for part in parts] == [1, 1]
+    assert all(part.endswith("\n") for part in parts)
