@@ -97,7 +97,7 @@ def configure(*, level: str, form: str, role: str, to: TextIO = sys.stderr) -> N
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        # One write a line: the roles share one stderr, and where that is unbuffered `print` writes the line's end apart.
+        # One write a line: the roles share one stderr; where it is unbuffered, `print` writes the line's end apart.
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Tolerant(to))),
         cache_logger_on_first_use=True,
     )

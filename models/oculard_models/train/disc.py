@@ -6,8 +6,8 @@ How to run (needs the extra `lab` and the photographs of ../shared/data):
     oculard-lab train disc --data ... --painted 24 --before 1 --epochs 1 --copies 2 --out short/disc   # to try
 
 First this very recipe is cross-validated over the eight photographs; then the shipped weights learn from all of them,
-and are measured on photographs of other cameras, which nothing was learnt from or chosen on. Nothing is set aside: the
-last weights are kept, as in the folds. `train disc-gate` makes the file of `--gate` from what this leaves in its run's
+and are measured on photographs of other cameras, which nothing was learnt from. Nothing is set aside: the last weights
+are kept, as in the folds. `train disc-gate` makes the file of `--gate` from what this leaves in its run's
 folder; without it the card has no word on the quality gate. The same seed on the same machine gives the same weights.
 """
 
