@@ -218,7 +218,7 @@ class Faz(Section):
         0.0,
         ge=0,
         le=40,
-        description="Axial length that the device's spacing assumes: corrects for the eye's own; 0 never corrects.",
+        description="Axial length that every device's spacing assumes: corrects for the eye's own; 0 never does.",
     )
 
     @model_validator(mode="after")

@@ -67,6 +67,12 @@ class Undecodable(ValueError):
         super().__init__(message)
 
 
+def _refuse_segments(header: Dataset) -> None:
+    """Refuse palettes in segments (PS3.3 C.7.9.2): few bytes unfold to gigabytes, and no eye device has them."""
+    if any(f"Segmented{colour}PaletteColorLookupTableData" in header for colour in ("Red", "Green", "Blue")):
+        raise Undecodable("pixels-unsupported", "the palette is in segments")
+
+
 def read_header(path: Path) -> Dataset:
     """The header of a kept instance up to its pixels, its elements raw as they were received.
 
@@ -103,6 +109,7 @@ def read_values(path: Path, *, pixels_max: int) -> npt.NDArray[np.int32]:
     rows, columns, samples, bits = _described(header, pixels_max)
     if samples not in (1, 3) or bits not in (8, 16):
         raise Undecodable("pixels-unsupported", f"expected 1 or 3 samples of 8 or 16 bits: {samples} of {bits}")
+    _refuse_segments(header)
     values = _decoded(path, header, (rows, columns))
     try:
         meaning = str(header["PhotometricInterpretation"].value).strip()

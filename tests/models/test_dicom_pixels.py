@@ -276,6 +276,19 @@ def test_white_is_high_in_either_convention(data: Path, tmp_path: Path) -> None:
     assert np.array_equal(read_values(path, pixels_max=PIXELS_MAX), 127 + 2145 - plain)
 
 
+def test_a_palette_in_segments_is_refused(data: Path, tmp_path: Path) -> None:
+    """A few hundred bytes of it unfold to gigabytes: it is not even looked at."""
+    path = tmp_path / "segments.dcm"
+    ds = dcmread(data / "dicom" / "MR_small.dcm")
+    ds.PhotometricInterpretation = "PALETTE COLOR"
+    ds.SegmentedRedPaletteColorLookupTableData = b"\x01\x00\xff\xff\x00\x00"
+    ds.save_as(path)
+
+    with pytest.raises(Undecodable) as why:
+        read_values(path, pixels_max=PIXELS_MAX)
+    assert why.value.reason == "pixels-unsupported"
+
+
 def test_large_values_are_refused_before_they_are_decoded(data: Path) -> None:
     """The header's size is looked at first."""
     with pytest.raises(Undecodable) as why:

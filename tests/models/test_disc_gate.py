@@ -86,7 +86,7 @@ def test_both_commands_end_in_a_card(tmp_path: Path):
     short = ["--patch-px", "64", "--painted", "8", "--before", "1", "--copies", "1", "--epochs", "1", "--batch", "2"]
     out = tmp_path / "disc-demo"
     disc.main([*data, *short, "--out", str(out)])
-    disc_gate.main([*data, "--copies", "2", "--painted", "2", "--others", "20", "--epochs", "1"])
+    disc_gate.main([*data, "--copies", "2", "--painted", "2", "--others", "20", "--epochs", "2"])
     disc.main([*data, *short, "--out", str(out), "--gate", str(tmp_path / "run" / "gate.json")])
 
     told = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["gate"]

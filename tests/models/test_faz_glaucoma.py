@@ -212,7 +212,9 @@ def test_bundle_keeps_the_source(made: Path):
 
     assert new.load() == source.load()
     assert new.manifest.output[:-1] == source.manifest.output
-    assert (new.manifest.mask, new.manifest.input) == (source.manifest.mask, source.manifest.input)
+    assert new.manifest.mask == source.manifest.mask
+    one_slab = {"slabs": source.manifest.input.slabs[:1]}  # zones of another slab have other sizes
+    assert new.manifest.input == source.manifest.input.model_copy(update=one_slab)
     assert new.identity == "faz-tiny-glaucoma 1.0.0"
     assert new.manifest.demonstration
     last = new.manifest.output[-1]

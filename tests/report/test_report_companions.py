@@ -430,6 +430,24 @@ def test_capture_is_the_picture() -> None:
     assert sc.SourceImageSequence[0].ReferencedSOPInstanceUID == f"{STUDY}.1.1"
 
 
+@pytest.mark.parametrize(("said", "sc", "pdf"), [("YES", "YES", "YES"), ("NO", "NO", "NO"), (None, None, "YES")])
+def test_burned_in_names_are_told_of(said: str | None, sc: str | None, pdf: str) -> None:
+    """The source's pixels are in picture and page: whether they name somebody only its header can say."""
+    objects = {role: read(report) for role, report in made(outlined(part10(en_face(BurnedInAnnotation=said)))).items()}
+
+    assert objects["sc"].get("BurnedInAnnotation") == sc
+    assert objects["pdf"].BurnedInAnnotation == pdf
+
+
+def test_spacing_that_was_not_believed_is_in_no_object() -> None:
+    """Where the report says nothing in mm, nobody shall measure mm on the mask."""
+    asked = outlined()
+    assert asked.shape is not None
+    seg = read(made(replace(asked, shape=replace(asked.shape, spacing_mm=None)))["seg"])
+
+    assert "PixelMeasuresSequence" not in seg.SharedFunctionalGroupsSequence[0]
+
+
 def test_loss_is_inherited() -> None:
     """What is made of pixels that lost something says so, with ratio and method where they are known."""
     objects = {role: read(report) for role, report in made(outlined(*SOURCES["JPEG photograph"])).items()}

@@ -223,6 +223,22 @@ def test_a_spacing_is_read_or_refused(ds: Dataset, spacing_mm: tuple[float, floa
 
 
 @pytest.mark.parametrize(
+    ("vr", "value"),
+    [("FD", b"\x00\x00\x00\x00\x00\x00\xf0\x3f"), ("SQ", b"\xfe\xff\x00"), ("SQ", b"\xfe\xff\x00\xe0\xff\x00\x00\x00\x28\x00\x30\x00DS")],
+    ids=["a number", "three bytes", "a broken item"],
+)
+def test_a_malformed_sequence_is_no_spacing(vr: str, value: bytes) -> None:
+    """Nested values are parsed when they are asked for, in the worker: none of them may end it."""
+    from pydicom.dataelem import RawDataElement
+    from pydicom.tag import Tag
+
+    group = Dataset()
+    group[0x00289110] = RawDataElement(Tag(0x00289110), vr, len(value), value, 0, False, True)
+
+    assert read_scale(header(SharedFunctionalGroupsSequence=[group]), rows=300, columns=300).spacing_mm is None
+
+
+@pytest.mark.parametrize(
     ("said", "length_mm"),
     [(24.0, 24.0), (18.0, 18.0), (40.0, 40.0), (17.9, None), (0.0, None), (None, None), (float("nan"), None)],
 )

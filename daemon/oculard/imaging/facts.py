@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,9 +11,21 @@ from typing import Any, Self
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 UID = re.compile(r"^[0-9]+(\.[0-9]+)*$")  # PS3.5 9.1; but some devices write leading zeros, and custody comes first
 UID_CHARS_MAX = 64
+UNREADABLE = (  # what pydicom raises on values that are not what their VR says; OSError and EOFError are its parser's
+    ValueError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    LookupError,
+    OverflowError,
+    OSError,
+    EOFError,
+    struct.error,
+)
 
 
 class Eye(StrEnum):
@@ -132,14 +145,15 @@ def _frame_laterality(ds: Dataset) -> str:
 
 def header_items(ds: Dataset, keyword: str) -> list[Dataset]:
     """A sequence's items; none when it is absent or cannot be decoded."""
-    return list(header_value(ds, keyword) or ())
+    value = header_value(ds, keyword)
+    return list(value) if isinstance(value, Sequence) else []
 
 
 def header_value(ds: Dataset, keyword: str) -> Any:
     """An element's value, or None when it is absent or cannot be decoded: a bad value is not a reason to refuse."""
     try:
         return ds.get(keyword)
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, LookupError, OverflowError):
+    except UNREADABLE:
         return None
 
 

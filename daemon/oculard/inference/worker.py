@@ -148,6 +148,7 @@ class Worker:
                 return
             for case in cases:  # one of them is the culprit: the others must not suffer with it
                 case.raws.clear()
+                case.found = None
                 self._estimate_together(name, [case])
 
     def _report(self, case: Case) -> None:

@@ -122,7 +122,7 @@ def _request(case: Case, history: Sequence[KeptReport], writing: Writing, now: d
 def _shape(case: Case) -> FoundShape | None:
     """What was outlined, on its image; None where nothing was."""
     found, mask = case.found, case.manifest.mask
-    if found is None or found.measured.shape is None:
+    if case.verdict is not None or found is None or found.measured.shape is None:
         return None
     assert mask is not None, "only a mask has a shape"
     assert found.image.scene is not None, "a shape lies in an image"

@@ -23,15 +23,16 @@ def build_capture(planned: Planned, request: ReportRequest, picture: Image.Image
     """Write the picture of a request's shape."""
     source = request.shape_source
     assert source is not None
-    ds = object_header(planned, request)
+    ds, known = object_header(planned, request), geometry(source)
     ds.ImageType = ["DERIVED", "SECONDARY"]
     ds.ConversionType = "WSD"  # made by a workstation
     ds.Laterality = request.eye
     ds.PatientOrientation = []  # of the sheet, not of the retina on it
-    ds.BurnedInAnnotation = "NO"  # none that names a patient
+    if known.burned_in:  # of ours none names a patient; of the source's pixels only its header can say
+        ds.BurnedInAnnotation = known.burned_in
     ds.DerivationDescription = "Outline drawn by an AI model, with a legend"
     ds.SourceImageSequence = [_derived_from(source)]
-    set_lossy(ds, geometry(source))
+    set_lossy(ds, known)
     _add_pixels(ds, picture)
     return finished(planned, ds, envelope(request.sources[0].header))
 

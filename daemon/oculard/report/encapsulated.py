@@ -5,6 +5,7 @@ from __future__ import annotations
 from oculard.report.codes import term
 from oculard.report.document import coded, instance, object_header
 from oculard.report.envelope import envelope
+from oculard.report.geometry import geometry
 from oculard.report.part10 import Report, finished
 from oculard.report.pdf import print_page
 from oculard.report.planned import Planned
@@ -14,9 +15,10 @@ from oculard.report.request import ReportRequest
 def build_pdf(planned: Planned, request: ReportRequest) -> Report:
     """Write shape and values of a request as a printed page."""
     data = print_page(request, planned.title)
-    ds = object_header(planned, request)
+    ds, source = object_header(planned, request), request.shape_source
     ds.ConversionType = "WSD"  # made by a workstation
-    ds.BurnedInAnnotation = "NO"  # none that names a patient
+    # Of ours none names a patient; of the source's pixels on the page only its header can say, and "NO" must be sure.
+    ds.BurnedInAnnotation = "YES" if source is None else geometry(source).burned_in or "YES"
     ds.AcquisitionDateTime = ""
     ds.DocumentTitle = planned.title
     ds.ConceptNameCodeSequence = [coded(term("report"))]

@@ -13,6 +13,7 @@ from oculard.report.source import Source
 DECIMAL = re.compile(r"\+?(?=[0-9.]*[1-9])([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")  # above 0
 UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")  # PS3.5 9.1
 ORIENTATION = re.compile(r"[APRLHF]{1,3}")  # PS3.3 C.7.6.1.1.1
+YES_NO = re.compile(r"YES|NO")
 METHOD = re.compile(r"[A-Z0-9_ ]{1,16}")
 DECIMAL_CHARS_MAX, UID_CHARS_MAX = 16, 64
 
@@ -31,6 +32,7 @@ class Geometry:
     lossy: bool
     lossy_ratios: tuple[str, ...]
     lossy_methods: tuple[str, ...]
+    burned_in: str  # "YES" or "NO", whether the pixels name somebody; "" when the header does not say
 
 
 def geometry(source: Source) -> Geometry:
@@ -44,6 +46,7 @@ def geometry(source: Source) -> Geometry:
         lossy=raw.text(source.header, "LossyImageCompression") == "01",
         lossy_ratios=_values(source, "LossyImageCompressionRatio", DECIMAL),
         lossy_methods=_values(source, "LossyImageCompressionMethod", METHOD),
+        burned_in="".join(_values(source, "BurnedInAnnotation", YES_NO, number=1)),
     )
 
 

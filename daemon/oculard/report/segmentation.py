@@ -6,6 +6,8 @@ missing attributes, photographs that call themselves multi-frame). The source's 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
@@ -35,6 +37,8 @@ def build_segmentation(planned: Planned, request: ReportRequest) -> Report:
     assert shape is not None
     assert source is not None
     known = geometry(source)
+    if shape.spacing_mm is None:  # absent, or not to be believed: then nobody shall measure on the mask either
+        known = replace(known, pixel_spacing=())
     stub = _stub(source, known, shape.shape.mask.shape)
     ds = Segmentation(
         [stub],

@@ -168,11 +168,6 @@ def draft_of(settings: Settings, figures: Mapping[str, Any]) -> Draft:
     )
 
 
-def fold_of(kept: Sequence[Kept], settings: Settings) -> list[list[Kept]]:
-    """Divide the photographs; `train disc-gate` must know who learnt from which."""
-    return folds(kept, settings.folds, settings.seed)
-
-
 def _first_lesson(settings: Settings, run: Path) -> Path:
     """Learn from painted eyes; return the checkpoint."""
     lesson = settings.lesson(None)
@@ -188,7 +183,7 @@ def _second_lesson(settings: Settings, kept: Sequence[Kept], start: Path, run: P
 
 def _cross_validated(settings: Settings, kept: Sequence[Kept], start: Path) -> list[Found]:
     """Measure the recipe on photographs that it has not seen."""
-    parts, found = fold_of(kept, settings), []
+    parts, found = folds(kept, settings.folds, settings.seed), []
     for number, part in enumerate(parts):
         others = [one for other in parts if other is not part for one in other]
         net = _second_lesson(settings, others, start, Path(settings.run) / f"fold-{number}")

@@ -89,7 +89,8 @@ GATE = """\
 Pictures of {people} people, from whom neither of the two networks had learnt: clear photographs with their disc against
 the same photographs without it, at the size that the gate sees. AUC with DeLong's 95 % interval (which takes
 photographs for independent). "Both" is the sum of their logits. To be held out, the gate was trained anew with the
-options below: fewer cases than the shipped one has learnt from.
+options below: fewer cases than the shipped one has learnt from. At the gate's size a photograph at the edge may be
+decided otherwise than above.
 
 | without the disc | n without, with | gate alone | this network alone | both | gain of both over the gate |
 |---|---|---|---|---|---|

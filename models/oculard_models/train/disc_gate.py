@@ -34,7 +34,7 @@ from oculard_models.nets.gate import HEADS, GateNet
 from oculard_models.nets.segmenters import build_segmenter
 from oculard_models.train import quality_gate
 from oculard_models.train.checkpoint import read_weights
-from oculard_models.train.disc import DISC, NET, fold_of
+from oculard_models.train.disc import DISC, NET
 from oculard_models.train.disc import Settings as DiscSettings
 from oculard_models.train.disc_data import disc_spec, photographs
 from oculard_models.train.disc_found import Sight, look
@@ -43,6 +43,7 @@ from oculard_models.train.quality_case import Case, measured_case
 from oculard_models.train.quality_cases import LABELS, as_taken, case_of
 from oculard_models.train.quality_learning import Cases, learn, predict
 from oculard_models.train.quality_sources import Source, real_sources, seen
+from oculard_models.train.segmenting import folds
 from oculard_models.train.settings import TrainingWrong, as_options, asked
 
 TAKEN, CLEAN = "as-taken", "clean"
@@ -197,8 +198,7 @@ def _gate(path: Path) -> GateNet:
 def _networks(fundus: Path, settings: Settings) -> dict[str, nn.Module]:
     """Read what `train disc` left: for each of its photographs the network that has not seen it, "" for all others."""
     run = Path(settings.run)
-    ours = DiscSettings(data=settings.data, seed=settings.seed, size_px=settings.size_px, folds=settings.folds)
-    parts = fold_of(photographs(fundus / "idrid", disc_spec(settings.size_px)), ours)
+    parts = folds(photographs(fundus / "idrid", disc_spec(settings.size_px)), settings.folds, settings.seed)
     nets = {"": _network(run / "all")}
     for number, part in enumerate(parts):
         net = _network(run / f"fold-{number}")

@@ -160,6 +160,8 @@ def _manifest(source: Manifest, study: Study, naming: Naming) -> Manifest:
     """Take over the source's manifest with another name and the logistic output. Raises ExportWrong."""
     output = Output(name=OUTPUT, concept=CONCEPT, kind=OutputKind.LOGISTIC, choices=CHOICES, logistic=study.logistic)
     changes = {
+        # One slab alone: zones of another have other sizes, and the model was not fitted on them.
+        "input": source.input.model_dump() | {"slabs": source.input.slabs[:1]},
         "name": naming.name,
         "version": naming.version,
         "demonstration": source.demonstration or naming.demonstration,
