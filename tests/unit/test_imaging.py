@@ -224,7 +224,11 @@ def test_a_spacing_is_read_or_refused(ds: Dataset, spacing_mm: tuple[float, floa
 
 @pytest.mark.parametrize(
     ("vr", "value"),
-    [("FD", b"\x00\x00\x00\x00\x00\x00\xf0\x3f"), ("SQ", b"\xfe\xff\x00"), ("SQ", b"\xfe\xff\x00\xe0\xff\x00\x00\x00\x28\x00\x30\x00DS")],
+    [
+        ("FD", b"\x00\x00\x00\x00\x00\x00\xf0\x3f"),
+        ("SQ", b"\xfe\xff\x00"),
+        ("SQ", b"\xfe\xff\x00\xe0\xff\x00\x00\x00\x28\x00\x30\x00DS"),
+    ],
     ids=["a number", "three bytes", "a broken item"],
 )
 def test_a_malformed_sequence_is_no_spacing(vr: str, value: bytes) -> None:
