@@ -152,7 +152,10 @@ def test_shipped_bundle_gives_the_same_masks(bundle: Bundle):
     ours, theirs = masks_of(bundle)
     mask = bundle.manifest.mask
     assert mask is not None
-    np.testing.assert_allclose(ours, theirs, atol=APART_MASK * (50 if bundle.manifest.name.endswith("int8") else 1))
+    if bundle.manifest.name.endswith("-int8"):  # rounding to 8 bit is each kernel's own: single pixels may jump
+        assert np.abs(np.subtract(ours, theirs)).mean() < APART_MASK
+    else:
+        np.testing.assert_allclose(ours, theirs, atol=APART_MASK)
     for pair in zip(ours, theirs, strict=True):
         one, other = (
             measure(side, mask=mask, box=(0, 0, 256, 256), image_size=(256, 256), spacing_mm=(3 / 256, 3 / 256))
