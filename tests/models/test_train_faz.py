@@ -73,6 +73,7 @@ def test_networks_are_compared_and_one_becomes_a_bundle(table: Path, tmp_path: P
     assert "WO2023062764A1" not in bundle.manifest.licence
     estimator = OnnxEstimator(bundle, choose_providers(["cpu"], ["CPUExecutionProvider"]), threads=1)
     estimator.self_test()
+    assert np.float32(1e-39) * np.float32(0.5) > 0.0, "a training leaves the process's arithmetic as it was"
     status, said = lab("measure", tmp_path / "one" / "faz", "--data", table, "--csv", tmp_path / "m.csv", "--json")
     assert status == 0, said
     rows = list(csv.DictReader((tmp_path / "m.csv").open(newline="", encoding="utf-8")))

@@ -88,7 +88,6 @@ def learn(lesson: Lesson, training: Sequence[Kept], tuning: Sequence[Kept], run:
             "variation": {name: getattr(lesson.variation, name) for name in lesson.variation.__slots__},
         },
     )
-    torch.set_flush_denormal(True)  # sure pixels have gradients near nothing, which processors are slow with
     torch.manual_seed(lesson.fit.seed)
     net = build_segmenter(lesson.net)
     if lesson.start is not None:
@@ -105,7 +104,11 @@ def learn(lesson: Lesson, training: Sequence[Kept], tuning: Sequence[Kept], run:
         learner=MaskLearner,
         keep_last=lesson.keep_last,
     )
-    fit(job, lesson.fit, run, resume=last if resume and last.is_file() else None)
+    torch.set_flush_denormal(True)  # sure pixels have gradients near nothing, which processors are slow with
+    try:
+        fit(job, lesson.fit, run, resume=last if resume and last.is_file() else None)
+    finally:
+        torch.set_flush_denormal(False)  # it is the whole process's arithmetic
     return net
 
 
