@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage, VLPhotographicImageStorage
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage, VLPhotographicImageStorage
 from report_samples import CREATED, ORIGIN, PREDECESSOR, STUDY, errors, part10, photograph, source, validators
 from shape_samples import COLUMNS, ROWS, en_face, fundus, measured, outlined, outputs, shape_in
 from test_report_envelope import CASES, value
@@ -58,6 +59,10 @@ SOURCES: dict[str, tuple[bytes, Structure]] = {
     "en face": (part10(en_face()), Structure.FAZ),
     "en face, left": (part10(en_face(ImageLaterality="L")), Structure.FAZ),
     "photograph": (part10(fundus()), Structure.OPTIC_DISC),
+    "JPEG that its header does not call lossy": (
+        part10(fundus(PixelData=encapsulate([bytes(64)])), syntax=JPEGBaseline8Bit),
+        Structure.OPTIC_DISC,
+    ),
     "JPEG photograph": (
         part10(
             fundus(
@@ -455,6 +460,13 @@ def test_loss_is_inherited() -> None:
     for role in ("seg", "sc"):
         assert objects[role].LossyImageCompression == "01"
         assert objects[role].LossyImageCompressionMethod == ["ISO_10918_1", "ISO_10918_1"]
+
+
+def test_jpeg_has_lost_something_whatever_its_header_says() -> None:
+    """The transfer syntax knows it; nothing made of such pixels claims that none was lost."""
+    objects = made(outlined(*SOURCES["JPEG that its header does not call lossy"]))
+
+    assert {read(objects[role]).LossyImageCompression for role in ("seg", "sc")} == {"01"}
 
 
 def test_pictures_and_pages_are_the_same_for_every_patient() -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from oculard.report import raw
 from oculard.report.source import Source
@@ -13,6 +14,7 @@ from oculard.report.source import Source
 DECIMAL = re.compile(r"\+?(?=[0-9.]*[1-9])([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")  # above 0
 UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")  # PS3.5 9.1
 ORIENTATION = re.compile(r"[APRLHF]{1,3}")  # PS3.3 C.7.6.1.1.1
+LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})  # with loss, whatever the header says
 YES_NO = re.compile(r"YES|NO")
 METHOD = re.compile(r"[A-Z0-9_ ]{1,16}")
 DECIMAL_CHARS_MAX, UID_CHARS_MAX = 16, 64
@@ -43,7 +45,7 @@ def geometry(source: Source) -> Geometry:
         slice_thickness="".join(_values(source, "SliceThickness", DECIMAL, number=1)),
         frame_of_reference_uid=uid if UID.fullmatch(uid) and len(uid) <= UID_CHARS_MAX else "",
         patient_orientation=_values(source, "PatientOrientation", ORIENTATION, number=2),
-        lossy=raw.text(source.header, "LossyImageCompression") == "01",
+        lossy=raw.text(source.header, "LossyImageCompression") == "01" or _syntax(source) in LOSSY,
         lossy_ratios=_values(source, "LossyImageCompressionRatio", DECIMAL),
         lossy_methods=_values(source, "LossyImageCompressionMethod", METHOD),
         burned_in="".join(_values(source, "BurnedInAnnotation", YES_NO, number=1)),
@@ -56,6 +58,11 @@ def set_lossy(ds: Dataset, known: Geometry) -> None:
     if known.lossy and len(known.lossy_ratios) == len(known.lossy_methods) > 0:
         ds.LossyImageCompressionRatio = list(known.lossy_ratios)
         ds.LossyImageCompressionMethod = list(known.lossy_methods)
+
+
+def _syntax(source: Source) -> str:
+    """The transfer syntax of the source's file; "" where the header comes without its file meta information."""
+    return str(getattr(source.header, "file_meta", Dataset()).get("TransferSyntaxUID", ""))
 
 
 def _values(source: Source, keyword: str, shape: re.Pattern[str], number: int | None = None) -> tuple[str, ...]:
