@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ class StagedSegmenter:
         self.batches: list[int] = []
         self.gives: npt.NDArray[np.float32] | None = None
         self.fails_on: int | None = None  # a batch of so many
+        self.breaks_after_first = False  # gives one map of a batch, and never works again
 
     def prepare(self, image: ImageInput) -> npt.NDArray[np.float32]:
         """As the manifest says."""
@@ -80,10 +82,19 @@ class StagedSegmenter:
         self.batches.append(len(batch))
         if len(batch) == self.fails_on:
             raise EstimateFailed("not so many")
+        if self.breaks_after_first and len(self.batches) > 1:
+            raise EstimateFailed("broken")
         rows, columns = (np.mgrid[:CELLS, :CELLS] + 0.5) / CELLS
         away = np.hypot(columns - self.centre[0], rows - self.centre[1])
         disc = 1.0 / (1.0 + np.exp(np.clip((away - self.radius) * 400, -50, 50)))
-        return np.stack([disc.astype(np.float32) if self.gives is None else self.gives] * len(batch))
+        maps = np.stack([disc.astype(np.float32) if self.gives is None else self.gives] * len(batch))
+        return _broken_off(maps) if self.breaks_after_first else maps  # type: ignore[return-value]  # on purpose
+
+
+def _broken_off(maps: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
+    """The first map, then no memory."""
+    yield maps[0]
+    raise MemoryError
 
 
 class FazBench(Bench):

@@ -133,3 +133,16 @@ def test_a_companion_that_cannot_be_made_costs_no_value(
     with bench.shelf.database.read() as connection:
         (path,) = connection.exec_driver_sql("SELECT path FROM report").one()
     assert b"1.2.840.10008.5.1.4.1.1.66.4" not in bench.shelf.vault.path(path).read_bytes()
+
+
+def test_a_failed_report_has_no_mask_of_an_earlier_try(make: Callable[..., FazBench]) -> None:
+    """The network broke off after the first of two eyes, and failed on each alone: nothing is left of the first try."""
+    bench = make()
+    bench.network.breaks_after_first = True
+    bench.receive(slab("right"), slab("left", eye="L"))
+    reports = bench.work()
+
+    assert {report.outcome for report in reports} == {"failed"}
+    assert len(reports) == 2
+    assert companions(bench) == []
+    assert not any("spacing" in parameter for report in reports for parameter in report.model.parameters)

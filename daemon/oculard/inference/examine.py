@@ -71,9 +71,8 @@ def _look_at_eye(case: Case, vault: Vault, eye: str, images: Sequence[JobInput],
     segments, look = case.manifest.mask is not None, look_at_slab if spec.kind == EN_FACE else _look_at_photograph
     limit = 1 if segments else spec.max_images  # a mask lies in one image
     if segments or spec.kind == EN_FACE:
-        images = sorted(
-            images, key=_taken, reverse=True
-        )  # the newest first: a scan is repeated because it was not good
+        # The newest first: a scan is repeated because it was not good.
+        images = sorted(images, key=_taken, reverse=True)
     for image in images[: limit if eye == "U" else LOOKED_AT * limit]:  # a good retake counts after many bad ones
         if len(case.images) - good < limit:
             case.sources.append(look(case, vault, image, eye, pixels_max))

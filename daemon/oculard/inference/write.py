@@ -20,10 +20,8 @@ from oculard.store.vault import Vault
 
 REMARK_MAX = 900  # so that there is room to say what could not be made
 NO_COMPANIONS = "mask and picture could not be written and are missing"
-
-
-logger = log.get("worker")
 UNWRITABLE = (ValueError, LookupError, TypeError, AttributeError)  # what a header that no report can carry ends in
+logger = log.get("worker")
 
 
 class ReportImpossible(Permanent):
@@ -122,7 +120,7 @@ def _request(case: Case, history: Sequence[KeptReport], writing: Writing, now: d
 def _shape(case: Case) -> FoundShape | None:
     """What was outlined, on its image; None where nothing was."""
     found, mask = case.found, case.manifest.mask
-    if case.verdict is not None or found is None or found.measured.shape is None:
+    if found is None or found.measured.shape is None:
         return None
     assert mask is not None, "only a mask has a shape"
     assert found.image.scene is not None, "a shape lies in an image"
