@@ -79,6 +79,9 @@ def test_networks_are_compared_and_one_becomes_a_bundle(table: Path, tmp_path: P
     rows = list(csv.DictReader((tmp_path / "m.csv").open(newline="", encoding="utf-8")))
     assert [row["id"] for row in rows] == [str(row["id"]) for row in json.loads(said)]
     assert all(row["area"] or row["reason"] for row in rows)
+    status, said = lab("measure", tmp_path / "one" / "faz", "--data", table, "--csv", tmp_path / "nowhere" / "m.csv")
+    assert status == 1
+    assert "cannot be written" in said
     status, said = lab("train", "faz", *asked, "--out", tmp_path / "two" / "faz")
     assert status == 0, said
     assert "epoch" not in said
@@ -99,6 +102,14 @@ def test_wrong_wish_is_refused(table: Path, tmp_path: Path, arguments: tuple[str
     status, said = lab("train", "faz-compare", "--data", table, "--run", tmp_path / "run", *arguments)
     assert status == 2
     assert words in " ".join(said.split())
+
+
+def test_folds_are_refused_before_the_first_lesson(table: Path, tmp_path: Path):
+    """Nobody waits for painted pictures to learn that there are too few real ones."""
+    status, said = lab("train", "faz", "--data", table, *SHORT, "--folds", "9", "--run", tmp_path / "run")
+    assert status == 2
+    assert "9 folds" in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_figures_of_another_kind_are_refused(table: Path, tmp_path: Path):

@@ -39,4 +39,7 @@ def measure(
         writer = csv.DictWriter(lines, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        written.write_text(lines.getvalue(), encoding="utf-8")
+        try:
+            written.write_text(lines.getvalue(), encoding="utf-8")
+        except OSError as why:
+            fail(f"{written} cannot be written: {why.strerror}; hint: the rows stand on stdout, choose another --csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TypeVar
 
 import typer
@@ -16,56 +17,41 @@ PACKAGES = "hint: install the extra with  pip install 'oculard[lab]'"
 
 def train_systemic(context: typer.Context) -> None:
     """Train sex, age, blood pressure, glucose, waist, BMI on a table of photographs; --help lists the settings."""
-    try:
-        from oculard_models.train import systemic
-    except ModuleNotFoundError as why:
-        fail(f"training needs `{why.name}`; {PACKAGES}")
-    answered(systemic.main, context.args)
+    _run("systemic", context)
 
 
 def train_systemic_demo(context: typer.Context) -> None:
     """Train the demonstration bundle on painted eyes; --help lists its settings."""
-    try:
-        from oculard_models.train import systemic_demo
-    except ModuleNotFoundError as why:
-        fail(f"training needs `{why.name}`; {PACKAGES}")
-    answered(systemic_demo.main, context.args)
+    _run("systemic_demo", context)
 
 
 def train_faz(context: typer.Context) -> None:
     """Train the foveal avascular zone on angiographies with masks; --help lists its settings."""
-    try:
-        from oculard_models.train import faz
-    except ModuleNotFoundError as why:
-        fail(f"training needs `{why.name}`; {PACKAGES}")
-    answered(faz.main, context.args)
+    _run("faz", context)
 
 
 def train_faz_compare(context: typer.Context) -> None:
     """Cross-validate the segmentation networks side by side; --help lists the settings."""
-    try:
-        from oculard_models.train import faz_compare
-    except ModuleNotFoundError as why:
-        fail(f"training needs `{why.name}`; {PACKAGES}")
-    answered(faz_compare.main, context.args)
+    _run("faz_compare", context)
 
 
 def train_disc(context: typer.Context) -> None:
     """Train the demonstration of the optic disc on outlined photographs; --help lists its settings."""
-    try:
-        from oculard_models.train import disc
-    except ModuleNotFoundError as why:
-        fail(f"training needs `{why.name}`; {PACKAGES}")
-    answered(disc.main, context.args)
+    _run("disc", context)
 
 
 def train_disc_gate(context: typer.Context) -> None:
     """Compare the disc's network with the quality gate's "no disc"; --help lists the settings."""
+    _run("disc_gate", context)
+
+
+def _run(script: str, context: typer.Context) -> None:
+    """Run one of the trainings, each a script of its own."""
     try:
-        from oculard_models.train import disc_gate
+        module = import_module(f"oculard_models.train.{script}")
     except ModuleNotFoundError as why:
         fail(f"training needs `{why.name}`; {PACKAGES}")
-    answered(disc_gate.main, context.args)
+    answered(module.main, context.args)
 
 
 def answered(main: Callable[[Sequence[str]], T], arguments: Sequence[str]) -> T:

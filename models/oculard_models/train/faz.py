@@ -37,7 +37,16 @@ from oculard_models.registry import BUNDLES
 from oculard_models.structures import MEASURES
 from oculard_models.train.faz_card import card
 from oculard_models.train.faz_compare import by_stratum, first_lesson, without
-from oculard_models.train.segmenting import FAZ, Lesson, agreements, en_face_spec, folds, learn, probabilities
+from oculard_models.train.segmenting import (
+    FAZ,
+    Lesson,
+    agreements,
+    check_sizes,
+    en_face_spec,
+    folds,
+    learn,
+    probabilities,
+)
 from oculard_models.train.settings import Fit, TrainingWrong, as_options, asked
 
 # --- settings -------------------------------------------------------------------------------------------------------
@@ -85,10 +94,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.net not in SEGMENTERS:
             raise TrainingWrong(f"`net`: expected one of {', '.join(SEGMENTERS)}, got {self.net}")
-        if self.size_px % 16 or self.patch_px % 16 or not 32 <= self.patch_px <= self.size_px:
-            raise TrainingWrong(
-                "`size_px` and `patch_px` must be multiples of 16, the patch no larger than the picture"
-            )
+        check_sizes(self.size_px, self.patch_px)
 
     @property
     def folder(self) -> Path:
@@ -127,9 +133,9 @@ def main(arguments: Sequence[str]) -> None:
     compared = _compared(settings)
     spec = en_face_spec(settings.size_px)
     kept = read_kept(read_table(Path(settings.data)), spec)
-    before = settings.lesson(None)
-    start = first_lesson(before, settings.painted, settings.folder / "painted")
-    found = _cross_validated(settings, kept, start)
+    parts = folds(kept, settings.folds, settings.seed)
+    start = first_lesson(settings.lesson(None), settings.painted, settings.folder / "painted")
+    found = _cross_validated(settings, parts, start)
     net = learn(settings.lesson(start), kept, kept[:1], settings.folder / "all", resume=True)
     figures = _figures(settings, kept, found, compared)
     exported = write_bundle(
@@ -172,9 +178,8 @@ def _output(name: str, unit: str) -> Output:
 OUTPUTS = tuple(_output(name, unit) for name, unit in MEASURES[FAZ.structure].items())
 
 
-def _cross_validated(settings: Settings, kept: Sequence[Kept], start: Path | None) -> list[Agreement]:
+def _cross_validated(settings: Settings, parts: Sequence[Sequence[Kept]], start: Path) -> list[Agreement]:
     """Measure the recipe on pictures that it has not seen."""
-    parts = folds(kept, settings.folds, settings.seed)
     found: list[Agreement] = []
     for number, part in enumerate(parts):
         lesson = settings.lesson(start)

@@ -32,6 +32,7 @@ from oculard_models.train.fitting import TRAINED
 from oculard_models.train.segmenting import (
     Lesson,
     agreements,
+    check_sizes,
     en_face_spec,
     folds,
     learn,
@@ -73,10 +74,7 @@ class Settings:
         unknown = set(self.names) - set(SEGMENTERS)
         if unknown or not self.names:
             raise TrainingWrong(f"`nets`: expected some of {', '.join(SEGMENTERS)}, got {', '.join(sorted(unknown))}")
-        if self.size_px % 16 or self.patch_px % 16 or not 32 <= self.patch_px <= self.size_px:
-            raise TrainingWrong(
-                "`size_px` and `patch_px` must be multiples of 16, the patch no larger than the picture"
-            )
+        check_sizes(self.size_px, self.patch_px)
 
     @property
     def names(self) -> list[str]:

@@ -19,7 +19,7 @@ from oculard_models.data.paint_octa import SIDE_MM, paint_octa
 from oculard_models.data.scaling import Scaling
 from oculard_models.evaluate.masks import Agreement, agreement
 from oculard_models.manifest import Crop, InputSpec, Mask, Structure
-from oculard_models.nets.segmenters import build_segmenter
+from oculard_models.nets.segmenters import STEP_PX, build_segmenter
 from oculard_models.structures import measure
 from oculard_models.train.checkpoint import MASK, About, read_weights
 from oculard_models.train.fitting import Job, fit, take_finished
@@ -42,6 +42,14 @@ class Lesson:
     fit: Fit
     start: Path | None = None  # a checkpoint whose weights it begins with
     keep_last: bool = False  # the last weights, instead of those that were best on what is set aside
+
+
+def check_sizes(size_px: int, patch_px: int) -> None:
+    """See that a network takes pictures and patches of these sides. Raises TrainingWrong."""
+    if size_px % STEP_PX or patch_px % STEP_PX or not 2 * STEP_PX <= patch_px <= size_px:
+        raise TrainingWrong(
+            f"`size_px` and `patch_px` must be multiples of {STEP_PX}, the patch no larger than the picture"
+        )
 
 
 def en_face_spec(size_px: int) -> InputSpec:
