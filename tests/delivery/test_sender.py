@@ -31,6 +31,19 @@ from shelf import Shelf
 Start = Callable[..., PracticePacs]
 
 
+class Gate(threading.Event):
+    """Holds up whoever comes to it until it is set, and knows that somebody has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Stand before the gate."""
+        self.reached.set()
+        return super().wait(timeout)
+
+
 def uid(data: bytes) -> str:
     """A file's SOP Instance UID."""
     return parse_meta(data).sop_instance_uid
@@ -267,13 +280,13 @@ def test_a_warning_is_a_success(outbox: Outbox, practice: Start, status: int):
 
 def test_a_slow_pacs_is_waited_for(outbox: Outbox, practice: Start):
     """A PACS that takes its time gets its report once."""
-    gate = threading.Event()
+    gate = Gate()
     pacs = practice(waits_for=gate)
     outbox.owe()
     sender = outbox.sender(peer(pacs.port))
     step = ThreadPoolExecutor().submit(sender.step)
 
-    assert pacs.wait_for(lambda: pacs.associations == 1)
+    assert gate.reached.wait(30)
     assert outbox.states() == ["sending"]
     gate.set()
     assert step.result()
@@ -294,7 +307,7 @@ def test_a_pacs_that_is_too_slow_is_tried_again(outbox: Outbox, practice: Start)
     gate.set()
     assert pacs.wait_for(lambda: len(pacs.received) == 1)
     outbox.shelf.clock.pass_(2)
-    sender.step()
+    outbox.sender(peer(pacs.port)).step()
 
     assert outbox.states() == ["delivered"]
     assert pacs.received == [uid(data)] * 2
@@ -516,13 +529,13 @@ def test_a_vault_that_fails_sends_the_report_later(
 
 def test_a_lost_lease_is_somebody_elses_report(outbox: Outbox, practice: Start):
     """A sender whose lease ended while it sent settles nothing; the next holder sends the same UID."""
-    gate = threading.Event()
+    gate = Gate()
     pacs = practice(waits_for=gate)
     (data,) = outbox.owe()
     slow, clock = outbox.sender(peer(pacs.port), owner="slow"), outbox.shelf.clock
     step = ThreadPoolExecutor().submit(slow.step)
 
-    assert pacs.wait_for(lambda: pacs.associations == 1)
+    assert gate.reached.wait(30)  # the report is on its way: nothing renews its lease any more
     clock.pass_(1000)
     assert outbox.shelf.deliveries.queue.reap() == 1
     gate.set()
