@@ -206,7 +206,7 @@ def run_upkeep(app: App, name: str) -> None:
         alarms=app.alarms,
         clock=app.clock,
     )
-    scheduler = schedule(chores)
+    scheduler = schedule(chores.all(), app.clock)
     scheduler.start()
     try:
         _loop(app, "upkeep", name, settling.step)

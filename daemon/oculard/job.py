@@ -1,9 +1,9 @@
-"""The life of a job, of a delivery and of a commitment answer, as data: what is not a row here cannot happen."""
+"""The lives of jobs, deliveries, answers, retrievals and notices, as data: what is not a row here cannot happen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -22,6 +22,7 @@ class JobEvent(StrEnum):
     """What may happen to a job."""
 
     RELEASE = "release"
+    WITHDRAW = "withdraw"
     REFRESH = "refresh"
     CLAIM = "claim"
     DONE = "done"
@@ -57,13 +58,37 @@ class DeliveryEvent(StrEnum):
     RESEND = "resend"
 
 
+class RetrievalState(StrEnum):
+    """Where one study of a back-fill stands."""
+
+    WANTED = "wanted"
+    RETRIEVING = "retrieving"  # held by a fetcher's lease
+    COMPLETE = "complete"  # all that the archive said it has is in custody
+    GONE = "gone"  # the archive does not have it any more
+    FAILED = "failed"  # until a person tries again
+
+
+class RetrievalEvent(StrEnum):
+    """What may happen to a study of a back-fill."""
+
+    CLAIM = "claim"
+    DONE = "done"
+    RETRY = "retry"
+    GONE = "gone"
+    GIVE_UP = "give-up"
+    LOST = "lost"
+    REQUEUE = "requeue"
+
+
 J, JE = JobState, JobEvent
 D, DE = DeliveryState, DeliveryEvent
+R, RE = RetrievalState, RetrievalEvent
 
 JOB_MOVES: Mapping[tuple[JobState, JobEvent], JobState] = {
     (J.WAITING, JE.RELEASE): J.QUEUED,
     (J.WAITING, JE.REFRESH): J.WAITING,  # a late instance changed the inputs before anyone looked at them
     (J.QUEUED, JE.REFRESH): J.QUEUED,
+    (J.QUEUED, JE.WITHDRAW): J.WAITING,  # the night is over, and nobody has begun
     (J.QUEUED, JE.CLAIM): J.RUNNING,
     (J.QUEUED, JE.GIVE_UP): J.FAILED,  # attempts spent: whoever held it died every time
     (J.RUNNING, JE.DONE): J.REPORTED,
@@ -87,6 +112,17 @@ DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (D.SENT, DE.SILENCE): D.PENDING,
     (D.SENT, DE.PARK): D.PARKED,  # as above
     (D.PARKED, DE.RESEND): D.PENDING,
+}
+
+RETRIEVAL_MOVES: Mapping[tuple[RetrievalState, RetrievalEvent], RetrievalState] = {
+    (R.WANTED, RE.CLAIM): R.RETRIEVING,
+    (R.RETRIEVING, RE.DONE): R.COMPLETE,
+    (R.RETRIEVING, RE.RETRY): R.WANTED,
+    (R.RETRIEVING, RE.LOST): R.WANTED,
+    (R.RETRIEVING, RE.GONE): R.GONE,
+    (R.RETRIEVING, RE.GIVE_UP): R.FAILED,
+    (R.FAILED, RE.REQUEUE): R.WANTED,
+    (R.GONE, RE.REQUEUE): R.WANTED,
 }
 
 
@@ -135,6 +171,17 @@ ANSWER = Machine(
     lost=DE.LOST,
     ends=frozenset({D.DELIVERED, D.PARKED}),
 )
+RETRIEVAL = Machine(
+    name="retrieval",
+    moves=RETRIEVAL_MOVES,  # type: ignore[arg-type]  # as above
+    ready=R.WANTED,
+    held=R.RETRIEVING,
+    claim=RE.CLAIM,
+    lost=RE.LOST,
+    ends=frozenset({R.COMPLETE, R.GONE, R.FAILED}),
+)
+# A notice to people (a morning report, an alarm) lives as an answer does.
+NOTICE = replace(ANSWER, name="notice")
 
 
 # Whose reports a report amends: one on both eyes and one on either of them speak of the same eye.

@@ -7,44 +7,23 @@ import os
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from oculard.errors import Misconfigured
+from oculard.settings_night import Archive, Folder, Limits, Night, Notify, Retention
+from oculard.settings_shapes import PLAIN, SHAPES, WORD, AeTitle, Port, Section, Slug, check_time_zone
 
 ENV_PREFIX = "OCULARD_"
 ENV_CONFIG = "OCULARD_CONFIG"  # the one variable that is not a setting: where the file is
 DEFAULT_FILE = Path("/etc/oculard/oculard.toml")
 
-AE_TITLE = r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$"  # PS3.5 6.2, VR AE
-SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
-CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
-PLAIN = r"^[\x20-\x7e]+$"
-WORD = r"^[\x21-\x7e]+$"
-SHAPES = {  # what a person is told instead of a pattern
-    AE_TITLE: "expected an AE title: 1 to 16 ASCII characters, no backslash, no space at either end",
-    SLUG: "expected small letters, digits and single hyphens, as in `topcon-1`",
-    CLOCK: "expected a time as in `20:00`",
-    PLAIN: "expected ASCII text: it is written into reports of every character set",
-    WORD: "expected ASCII without spaces",
-}
-AeTitle = Annotated[str, Field(pattern=AE_TITLE)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Slug = Annotated[str, Field(pattern=SLUG, max_length=32)]
-Clocktime = Annotated[str, Field(pattern=CLOCK)]
 LOOPBACK = "127.0.0.1"
 OCT_EN_FACE = "1.2.840.10008.5.1.4.1.1.77.1.5.7"  # PS3.4 B.5
 # The B-scan volume analysis: flow, before slabs were made of it.
 OCT_FLOW_VOLUME = "1.2.840.10008.5.1.4.1.1.77.1.5.8"
-
-
-class Section(BaseModel):
-    """One table of the file: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Site(Section):
@@ -59,11 +38,7 @@ class Site(Section):
     @field_validator("time_zone")
     @classmethod
     def _known(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"`{name}` is not an IANA time zone") from None
-        return name
+        return check_time_zone(name)
 
 
 class Store(Section):
@@ -176,13 +151,6 @@ class Rule(Section):
     priority: int = Field(5, ge=0, le=9, description="0 is first, 9 is last.")
 
 
-class Night(Section):
-    """The window for work that may wait."""
-
-    start: Clocktime = Field("20:00", description="Local time.")
-    end: Clocktime = Field("06:00", description="Local time; may be on the next day.")
-
-
 class Worker(Section):
     """The process that runs estimators."""
 
@@ -261,10 +229,13 @@ class Web(Section):
 
 
 class Log(Section):
-    """Events to stderr; never a patient's name, id, birth date or free text."""
+    """Events to stderr or to files; never a patient's name, id, birth date or free text."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug | info | warning | error.")
     form: Literal["json", "console"] = Field("json", description="json | console.")
+    folder: Path | None = Field(None, description="Write one file a role there instead of to stderr, and rotate them.")
+    file_mib: float = Field(20.0, gt=0, description="folder: a file of this size is put aside.")
+    files: int = Field(10, ge=1, le=1000, description="folder: so many files that were put aside are kept.")
 
 
 class Settings(BaseSettings):
@@ -290,10 +261,15 @@ class Settings(BaseSettings):
         Rule(sop_class_uid=OCT_FLOW_VOLUME, families=["faz"]),  # a report says so where no slab came beside it
     ]
     night: Night = Night()
+    archives: list[Archive] = []
+    folders: list[Folder] = []
     worker: Worker = Worker()
     faz: Faz = Faz()
     report: Report = Report()
     delivery: Delivery = Delivery()
+    retention: Retention = Retention()
+    alarms: Limits = Limits()
+    notify: Notify = Notify()
     web: Web = Web()
     log: Log = Log()
 
@@ -312,16 +288,27 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for kind, names in (("senders", [s.name for s in self.senders]), ("peers", [p.name for p in self.peers])):
+        for kind, entries in (("senders", self.senders), ("peers", self.peers), ("archives", self.archives)):
+            names = [entry.name for entry in entries]
             for name in {n for n in names if names.count(n) > 1}:
                 raise ValueError(f"two {kind} are called `{name}`")
         senders = {sender.name for sender in self.senders}
+        for folder in self.folders:
+            if folder.name in senders:
+                raise ValueError(f"two senders or folders are called `{folder.name}`")
+            senders.add(folder.name)
+        senders |= {archive.name for archive in self.archives}  # what comes by C-GET and WADO-RS
+        if self.night.backfill_from and self.night.backfill_from not in {archive.name for archive in self.archives}:
+            raise ValueError(f"[night] backfill_from names `{self.night.backfill_from}`, which is not in [[archives]]")
         for rule in self.plan:
             if rule.sender is not None and rule.sender not in senders:
                 raise ValueError(f"[[plan]] names sender `{rule.sender}`, which is not in [[senders]]")
             for family in rule.families:
                 if family not in self.worker.estimators:
                     raise ValueError(f"[[plan]] names family `{family}`, which has no bundle in [worker] estimators")
+        for family in self.night.quotas:
+            if family not in self.worker.estimators:
+                raise ValueError(f"[night] quotas name `{family}`, which has no bundle in [worker] estimators")
         return self
 
     @property
@@ -335,12 +322,26 @@ class Settings(BaseSettings):
         if self.store.database_password.get_secret_value():
             return self.store.database_password.get_secret_value()
         path = self.store.database_password_file
-        if path is None:
-            return None
-        try:
-            return path.read_text(encoding="utf-8").strip()
-        except OSError as why:
-            raise Misconfigured(f"cannot read database_password_file {path}: {why.strerror}") from why
+        return None if path is None else read_secret(path, "database_password_file")
+
+    @property
+    def notify_urls(self) -> list[str]:
+        """The Apprise URLs from the environment and from their file. Raises Misconfigured."""
+        path, urls = self.notify.urls_file, [url.get_secret_value() for url in self.notify.urls]
+        return urls + ([] if path is None else read_secret(path, "urls_file").split())
+
+    @property
+    def night_zone(self) -> str:
+        """The IANA name of the time zone of the night."""
+        return self.night.time_zone or self.site.time_zone
+
+
+def read_secret(path: Path, key: str) -> str:
+    """What stands in a secret's file. Raises Misconfigured, which names the setting and never the secret."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as why:
+        raise Misconfigured(f"cannot read {key} {path}: {getattr(why, 'strerror', 'not UTF-8')}") from why
 
 
 def load(path: Path | None) -> Settings:
@@ -361,6 +362,9 @@ def _checked(path: Path | None, values: dict[str, Any]) -> Settings:
         raise Misconfigured(
             "database_password stands in the file", hint="use database_password_file or the environment"
         )
+    notify = values.get("notify")
+    if isinstance(notify, dict) and notify.get("urls"):
+        raise Misconfigured("notify.urls stands in the file", hint="they hold secrets: urls_file or the environment")
     try:
         return Settings(**values)
     except SettingsError as why:

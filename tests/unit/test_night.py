@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from oculard.settings import Night
-from oculard.upkeep.night import is_open
+from oculard.night import is_open
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_the_disk_alarm_is_raised_once_and_cleared(shelf: Shelf) -> None:
 
 def test_the_scheduler_only_wakes(shelf: Shelf) -> None:
     """Late and missed wake-ups melt into one: nothing depends on their number."""
-    scheduler = schedule(chores(shelf))
+    scheduler = schedule(chores(shelf).all(), shelf.clock)
     scheduler.start(paused=True)
     jobs = scheduler.get_jobs()
     scheduler.shutdown()

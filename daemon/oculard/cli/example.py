@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from oculard.settings import Peer, Section, Sender, Settings, item_type
+from oculard.settings import Peer, Sender, Settings, item_type
+from oculard.settings_night import Archive, Folder
+from oculard.settings_shapes import Section
 
 HEAD = """\
 # oculard: configuration.
@@ -19,6 +21,8 @@ HEAD = """\
 SAMPLES: dict[str, Section] = {
     "senders": Sender(name="topcon-1", ae_title="TOPCON", addresses=["192.0.2.10"], expects="fundus-pair"),
     "peers": Peer(name="pacs", ae_title="PACS", host="192.0.2.20", port=104, commitment=True),
+    "archives": Archive(name="pacs", ae_title="PACS", host="192.0.2.20", port=104),
+    "folders": Folder(name="topcon-export", path=Path("/srv/topcon")),
 }
 
 

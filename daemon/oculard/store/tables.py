@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-from oculard.job import AMENDS, DeliveryState, JobState
+from oculard.job import AMENDS, DeliveryState, JobState, RetrievalState
 
 metadata = MetaData(
     naming_convention={
@@ -121,6 +121,7 @@ instance = Table(
     Column("called_ae", String(16), nullable=False),
     Column("address", String(64), nullable=False),
     Column("received_at", Moment, nullable=False),
+    Column("removed_at", Moment),  # its file was deleted by retention; the row stays, and the same bytes may come again
     Column("facts", JSON, nullable=False),
     UniqueConstraint("sop_instance_uid", "sha256"),
     UniqueConstraint("sop_instance_uid", "variant"),
@@ -187,7 +188,9 @@ report = Table(
     Column("predecessor_id", ForeignKey("report.id")),
     Column("took", JSON, nullable=False),  # seconds by stage
     Column("created_at", Moment, nullable=False),
+    Column("removed_at", Moment),  # its files were deleted by retention; the row stays
     UniqueConstraint("job_id", "generation"),
+    Index("ix_report_created_at", "created_at"),
 )
 
 report_object = Table(  # what accompanies a report's SR, which is the row of `report` itself
@@ -278,6 +281,7 @@ event = Table(
     Column("reason", String(64)),
     Index("ix_event_kind_subject_id", "kind", "subject_id"),
     Index("ix_event_study_id", "study_id"),
+    Index("ix_event_at", "at"),
 )
 
 caller = Table(  # who called without being in the configuration: kept, with the reason, until a person allows it
@@ -326,4 +330,77 @@ role = Table(  # the processes that run, for `status`
     Column("started_at", Moment, nullable=False),
     Column("beat_at", Moment, nullable=False),
     Column("says", JSON, nullable=False),
+)
+
+backfill = Table(  # a range of an archive that somebody wants annotated
+    "backfill",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("archive", String(32), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("date_from", String(8), nullable=False),  # DICOM DA, the first study date of the range
+    Column("date_to", String(8), nullable=False),  # and the last
+    Column("modalities", JSON, nullable=False),  # [] means all
+    Column("families", JSON, nullable=False),  # [] means all that the plan wants
+    Column("anytime", Integer, nullable=False),  # 1: also outside the night
+    Column("state", String(16), nullable=False),
+    Column("found_to", String(8)),  # the cursor: every day up to this one has been asked for
+    Column("remarks", JSON, nullable=False),  # what the archive did wrong: [reason, ...]
+    Column("reason", String(64)),
+    Column("created_at", Moment, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    one_of("origin", ("person", "night")),
+    one_of("state", ("finding", "retrieving", "done", "stopped")),
+    CheckConstraint("anytime IN (0, 1)", name="anytime"),
+    CheckConstraint("date_from <= date_to", name="dates"),
+    Index(
+        "uq_backfill_night",
+        "archive",
+        "date_from",
+        "date_to",
+        unique=True,
+        sqlite_where=text("origin = 'night'"),
+        postgresql_where=text("origin = 'night'"),
+    ),
+)
+
+retrieval = Table(  # one study of a back-fill
+    "retrieval",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("backfill_id", ForeignKey("backfill.id"), nullable=False),
+    Column("study_instance_uid", String(64), nullable=False),
+    Column("study_date", String(8), nullable=False),
+    Column("expected", JSON, nullable=False),  # {series UID: instances}, as the archive said it last
+    Column("held", JSON, nullable=False),  # {series UID: instances}, as we counted them last
+    *lease_columns(RetrievalState, RetrievalState.RETRIEVING),
+    UniqueConstraint("backfill_id", "study_instance_uid"),
+    Index("ix_retrieval_ready", "state", "backfill_id", "id"),
+)
+
+watched_file = Table(  # a file of a watched folder that was looked at, as it was then
+    "watched_file",
+    metadata,
+    Column("folder", String(32), primary_key=True),
+    Column("path", Text, primary_key=True),  # below the folder
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("outcome", String(24), nullable=False),
+    Column("reason", String(64)),
+    Column("sop_instance_uid", String(64)),
+    Column("seen_at", Moment, nullable=False),
+    Index("ix_watched_file_seen_at", "seen_at"),
+)
+
+notice = Table(  # what people are to be told by e-mail or webhook
+    "notice",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("subject", String(200), nullable=False),  # of the night or of the alarm and its moment: told once
+    Column("content", JSON, nullable=False),  # never a patient's data
+    Column("created_at", Moment, nullable=False),
+    *lease_columns(DeliveryState, DeliveryState.SENDING),
+    UniqueConstraint("kind", "subject"),
+    one_of("kind", ("night", "alarm")),
 )

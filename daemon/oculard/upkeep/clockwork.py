@@ -3,7 +3,7 @@ changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,10 +19,23 @@ from oculard.store.deliveries import Deliveries
 from oculard.store.jobs import Jobs
 from oculard.store.queue import Queue
 from oculard.store.vault import Vault
-from oculard.upkeep.night import is_open
+from oculard.night import is_open
 
 SPOOL_OLD_S = 24 * 3600.0  # no association lasts a day
 logger = log.get("upkeep")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chore:
+    """Something to do every so often; doing it twice, late or not at all for a while changes nothing."""
+
+    do: Callable[[], None]
+    every_s: float
+
+    @property
+    def name(self) -> str:
+        """What the scheduler and the log call it."""
+        return self.do.__name__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +50,18 @@ class Chores:
     vault: Vault
     alarms: Alarms
     clock: Clock
+
+    def all(self) -> list[Chore]:
+        """Each of them, and how often."""
+        return [
+            Chore(do=self.reap, every_s=5),
+            Chore(do=self.adopt, every_s=30),
+            Chore(do=self.open_night, every_s=15),
+            Chore(do=self.chase_commitments, every_s=10),
+            Chore(do=self.park_orphans, every_s=60),
+            Chore(do=self.watch_disk, every_s=30),
+            Chore(do=self.sweep, every_s=3600),
+        ]
 
     def reap(self) -> None:
         """Give back what a dead process held."""
@@ -58,7 +83,7 @@ class Chores:
 
     def open_night(self) -> None:
         """Let the waiting jobs run while the window is open."""
-        if is_open(self.settings.night, self.clock.now(), self.settings.site.time_zone):
+        if is_open(self.settings.night, self.clock.now(), self.settings.night_zone):
             count = self.jobs.release(actor="night")
             if count:
                 logger.info("night jobs released", count=count)
@@ -96,22 +121,14 @@ class Chores:
             logger.info("spool swept", count=count)
 
 
-def schedule(chores: Chores) -> BackgroundScheduler:
+def schedule(chores: Iterable[Chore], clock: Clock) -> BackgroundScheduler:
     """A scheduler that wakes each chore; late and missed wake-ups melt into one."""
     scheduler = BackgroundScheduler(
         timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
     )
-    for chore, every_s in (
-        (chores.reap, 5),
-        (chores.adopt, 30),
-        (chores.open_night, 15),
-        (chores.chase_commitments, 10),
-        (chores.park_orphans, 60),
-        (chores.watch_disk, 30),
-        (chores.sweep, 3600),
-    ):
+    for chore in chores:
         scheduler.add_job(
-            _patient(chore), "interval", seconds=every_s, next_run_time=chores.clock.now(), id=chore.__name__
+            _patient(chore.do), "interval", seconds=chore.every_s, next_run_time=clock.now(), id=chore.name
         )
     return scheduler
 
