@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
 
-from oculard.settings import Night
+from oculard.settings_night import Night
 
 
 def is_open(night: Night, now: datetime, time_zone: str) -> bool:

@@ -20,7 +20,8 @@ from fakes import FakeClock
 from oculard.imaging.facts import Eye, Facts
 from oculard.job import DELIVERY, JOB, DeliveryEvent, JobEvent, backoff_s
 from oculard.plan import Family
-from oculard.settings import Night, Peer, Settings
+from oculard.settings import Peer, Settings
+from oculard.settings_night import Night
 from oculard.store.database import Database
 from oculard.store.deliveries import Delivery
 from oculard.store.instances import Arrival, Instances

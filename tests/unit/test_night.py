@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from oculard.settings import Night
 from oculard.night import is_open
+from oculard.settings_night import Night
 
 
 @pytest.mark.parametrize(

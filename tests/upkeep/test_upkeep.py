@@ -10,7 +10,8 @@ import pytest
 from fakes import FakeClock
 from oculard.imaging.facts import Eye, Facts
 from oculard.plan import Family
-from oculard.settings import Expect, Night, Peer, Rule, Sender, Settings, Settling, Site, Store, When
+from oculard.settings import Expect, Peer, Rule, Sender, Settings, Settling, Site, Store, When
+from oculard.settings_night import Night
 from oculard.upkeep.clockwork import Chores, schedule
 from oculard.upkeep.settling import Settling as Watcher
 from shelf import OP_8_BIT, Shelf

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from oculard import __version__
-from oculard.cli import backfill, configuration, demo, doctor, keeping, night, people, roles, transfer, watch
+from oculard.cli import backfill, configuration, demo, doctor, keeping, people, roles, transfer, watch
 from oculard.cli.context import Context, print_lines
 
 

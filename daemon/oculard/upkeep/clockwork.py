@@ -12,6 +12,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from oculard import log
 from oculard.clock import Clock
 from oculard.errors import Transient
+from oculard.night import is_open
 from oculard.plan import Family
 from oculard.settings import Settings
 from oculard.store.alarms import Alarms
@@ -19,7 +20,6 @@ from oculard.store.deliveries import Deliveries
 from oculard.store.jobs import Jobs
 from oculard.store.queue import Queue
 from oculard.store.vault import Vault
-from oculard.night import is_open
 
 SPOOL_OLD_S = 24 * 3600.0  # no association lasts a day
 logger = log.get("upkeep")
