@@ -9,8 +9,8 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 
 LOOPBACK = "127.0.0.1"
 START_S = 30.0
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 SYSTEM_PATH = "/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin"  # a virtual environment has programs of the same name
 
 
@@ -59,6 +60,10 @@ class Orthanc:
         """A page as bytes."""
         with urllib.request.urlopen(f"http://{LOOPBACK}:{self.http_port}{path}", timeout=START_S) as answer:
             return bytes(answer.read())
+
+    def add(self, file: bytes) -> None:
+        """Store an instance."""
+        self._request("POST", "/instances", file)
 
     def put(self, path: str, value: Any) -> None:
         """Change something."""
@@ -103,7 +108,10 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
         "DicomAlwaysAllowFind": True,
         "HttpPort": peer.http_port,
         "RemoteAccessAllowed": False,
-        "Plugins": [],
+        "Plugins": [str(plugin) for plugin in (DICOMWEB,) if plugin.exists()],
+        "DicomAlwaysAllowGet": True,
+        "DicomAlwaysAllowMove": True,
+        "LimitFindResults": 0,
         "StableAge": 1,
     }
     (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -129,6 +137,40 @@ def storescp(tmp_path: Path) -> Iterator[StoreScp]:
     arguments = [command, "-v", "-aet", peer.ae_title, "+B", "+xa", "-od", str(peer.folder), str(peer.port)]
     with _running(arguments, peer.port):
         yield peer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryRetrieveScp:
+    """A running dcmqrscp of DCMTK."""
+
+    ae_title: str
+    port: int
+
+
+@pytest.fixture
+def dcmqrscp(tmp_path: Path) -> Iterator[Callable[..., QueryRetrieveScp]]:
+    """Starts a dcmqrscp that sends to one AE title on a port of ours; call it with both."""
+    command, folder = program("dcmqrscp"), tmp_path / "dcmqrscp"
+    folder.mkdir()
+    with ExitStack() as stack:
+
+        def start(ae_title: str, port: int) -> QueryRetrieveScp:
+            peer = QueryRetrieveScp(ae_title="DCMQRSCP", port=free_port())
+            lines = [
+                "MaxPDUSize = 16384",
+                "MaxAssociations = 16",
+                "HostTable BEGIN",
+                f"us = ({ae_title}, {LOOPBACK}, {port})",
+                "HostTable END",
+                "AETable BEGIN",
+                f"{peer.ae_title} {folder} RW (500, 1024mb) ANY",
+                "AETable END",
+            ]
+            (folder / "dcmqrscp.cfg").write_text("\n".join(lines) + "\n", encoding="ascii")
+            stack.enter_context(_running([command, "-c", str(folder / "dcmqrscp.cfg"), str(peer.port)], peer.port))
+            return peer
+
+        yield start
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from oculard import (
 )
 from oculard.delivery.part10 import Meta
 from oculard.delivery.statuses import Kind, Trouble, Verdict, of_store, refused, rejected, troubled
+from oculard.dimse import acknowledge_at_once, keep_answers, send_at_once
 from oculard.errors import OculardError
 from oculard.settings import Peer, Settings
 
@@ -84,7 +85,7 @@ class PeerAssociation:
 
     def __enter__(self) -> Self:
         self._assoc = self._associate()
-        _keep_answers(self._assoc)
+        keep_answers(self._assoc)
         if not self._assoc.is_established:
             raise self._why_not()
         return self
@@ -134,7 +135,7 @@ class PeerAssociation:
         ae.network_timeout = self.target.answer_s + self.target.connect_s
         handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, self._opened),
-            (evt.EVT_DATA_SENT, _acknowledge_at_once),
+            (evt.EVT_DATA_SENT, acknowledge_at_once),
             (evt.EVT_ACSE_RECV, self._heard),
             *self._handlers,
         ]
@@ -147,9 +148,7 @@ class PeerAssociation:
     def _opened(self, event: Any) -> None:
         """Connected: small messages go at once, and no peer can hold us up by not reading."""
         self._connected = True
-        connection = event.assoc.dul.socket.socket
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(self.target.answer_s)
+        send_at_once(event, timeout_s=self.target.answer_s)
 
     def _heard(self, event: Any) -> None:
         self._ended_by_peer = isinstance(event.primitive, A_ABORT | A_P_ABORT)
@@ -178,24 +177,6 @@ class PeerAssociation:
             waited = monotonic() - asked_at >= self.target.answer_s
             raise troubled(self.target.name, Trouble.NO_ANSWER if waited else Trouble.LOST)
         return answer
-
-
-def _keep_answers(association: Any) -> None:
-    """Let nobody but a request take its answer.
-
-    The thread that pynetdicom runs beside an association sometimes takes a fast answer off the queue first, and the
-    request waits in vain (pynetdicom #435, #875). A requestor's thread has no messages to serve: it gets none.
-    """
-    dimse = association.dimse
-    take = dimse.get_msg
-    dimse.get_msg = lambda block=False: take(block=True) if block else (None, None)
-
-
-def _acknowledge_at_once(event: Any) -> None:
-    """Acknowledge the first bytes of an answer at once: DCMTK and Orthanc hold the rest back for 40 ms otherwise."""
-    connection = event.assoc.dul.socket.socket
-    if connection is not None and hasattr(socket, "TCP_QUICKACK"):  # Linux; the kernel forgets it, so for each message
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _pair(context: PresentationContext) -> Context:

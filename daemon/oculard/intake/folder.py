@@ -27,6 +27,7 @@ from oculard.store.vault import GIB
 SENDER = "import"
 META_BYTES_MAX = 1 << 20
 COPY_BYTES = 1 << 20
+AE_MAX = 16  # PS3.5 6.2
 GROUPS_MAX = 0x0028  # the first element of a data set stands in an early group
 logger = log.get("import")
 
@@ -59,8 +60,10 @@ class _Layout:
 class FolderImport:
     """Imports files and folders."""
 
-    def __init__(self, custody: Custody, spooler: Spooler, *, called_ae: str, instance_max_gib: float) -> None:
-        self._custody, self._spooler, self._called_ae = custody, spooler, called_ae
+    def __init__(
+        self, custody: Custody, spooler: Spooler, *, called_ae: str, instance_max_gib: float, sender: str = SENDER
+    ) -> None:
+        self._custody, self._spooler, self._called_ae, self._sender = custody, spooler, called_ae, sender
         self._bytes_max = int(instance_max_gib * GIB)
 
     def run(self, root: Path) -> Iterator[Imported]:
@@ -70,7 +73,7 @@ class FolderImport:
         """
         for path in find_files(root):
             try:
-                outcome = self._take(path)
+                outcome = self.take(path)
             except Transient:
                 raise
             except (Rejected, TooLarge) as why:
@@ -80,7 +83,8 @@ class FolderImport:
             logger.info("file imported", outcome=outcome.outcome, reason=outcome.reason)
             yield outcome
 
-    def _take(self, path: Path) -> Imported:
+    def take(self, path: Path) -> Imported:
+        """Take custody of one file. Raises Rejected, TooLarge, OSError, VaultTrouble or DatabaseDown."""
         with _open(path) as file:
             layout = read_layout(file)
             data_bytes = os.fstat(file.fileno()).st_size - layout.begins_at
@@ -105,8 +109,8 @@ class FolderImport:
             "sop_instance_uid": facts.sop_instance_uid,
             "transfer_syntax_uid": layout.transfer_syntax_uid,
         }
-        call = Call(called_ae=self._called_ae, calling_ae=SENDER, address="")
-        return Offer(spool=self._spooler.open(**names), call=call, sender=SENDER, association="", **names)
+        call = Call(called_ae=self._called_ae, calling_ae=self._sender[:AE_MAX], address="")
+        return Offer(spool=self._spooler.open(**names), call=call, sender=self._sender, association="", **names)
 
 
 def find_files(root: Path) -> Iterator[Path]:

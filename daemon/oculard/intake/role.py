@@ -11,7 +11,7 @@ from oculard.intake.answering import Answering
 from oculard.intake.association import Floor, Services
 from oculard.intake.commitment import CommitmentHandler
 from oculard.intake.custody import Custody
-from oculard.intake.folder import FolderImport
+from oculard.intake.folder import SENDER, FolderImport
 from oculard.intake.handlers import StoreHandler
 from oculard.intake.policy import Policy
 from oculard.intake.server import IntakeServer
@@ -79,11 +79,12 @@ class IntakeRole:
         return self._answering.step()
 
 
-def folder_import(settings: Settings, instances: Instances, vault: Vault) -> FolderImport:
-    """The import of folders, for the command line."""
+def folder_import(settings: Settings, instances: Instances, vault: Vault, *, sender: str = SENDER) -> FolderImport:
+    """The import of files, for the command line and for whatever else fetches some."""
     return FolderImport(
         Custody(instances, settings.store),
         Spooler(vault, settings.store),
         called_ae=settings.intake.ae_title,
         instance_max_gib=settings.store.instance_max_gib,
+        sender=sender,
     )

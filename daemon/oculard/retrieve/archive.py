@@ -1,0 +1,140 @@
+"""An archive as back-fill sees it: what it has, how much of it, and how it comes to us. Whatever it says is checked."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Protocol
+
+from oculard.errors import Permanent, Transient
+
+UID = re.compile(r"^[0-9][0-9.]{0,63}$")
+DAY = "%Y%m%d"  # DICOM DA, PS3.5 6.2
+INSTANCES_MAX = 100_000  # of one study; no eye clinic has more
+Take = Callable[[Path], None]  # a finished Part 10 file in the spool, on its way into custody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Days:
+    """A range of study dates, both ends included."""
+
+    first: date
+    last: date
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise ValueError(f"the range ends on {self.last}, before it begins on {self.first}")
+
+    def holds(self, day: str) -> bool:
+        """Whether a DICOM date lies in it."""
+        found = parse_day(day)
+        return found is not None and self.first <= found <= self.last
+
+    def __str__(self) -> str:
+        """As a matching range (PS3.4 C.2.2.2.5)."""
+        first, last = self.first.strftime(DAY), self.last.strftime(DAY)
+        return first if first == last else f"{first}-{last}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One study that an archive says it has."""
+
+    study_instance_uid: str
+    study_date: str  # DICOM DA
+    modalities: tuple[str, ...] = ()  # () where the archive does not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """What an archive said when it was done with a study. It is never trusted: what came is counted."""
+
+    completed: int
+    failed: int = 0
+    warned: int = 0
+    reason: str | None = None  # why not everything came, if it said so
+
+
+class Archive(Protocol):
+    """Where studies are fetched from. One object serves one thread."""
+
+    @property
+    def remarks(self) -> Counter[str]:
+        """What it did wrong, by reason; whoever reads them may clear them."""
+
+    def find_studies(self, days: Days, modalities: Sequence[str]) -> list[Found]:
+        """The studies of some days, each once; with any of the modalities, of all where none is named.
+
+        Raises TooManyMatches when there are more than may be asked for at once.
+        """
+
+    def count_series(self, study_instance_uid: str) -> dict[str, int]:
+        """How many instances it has in each series of a study; {} when it does not have the study (any more)."""
+
+    def retrieve(self, study_instance_uid: str, take: Take) -> Retrieved:
+        """Let a study come; returns when the archive says that it is done."""
+
+    def close(self) -> None:
+        """Leave the archive alone."""
+
+
+class ArchiveAway(Transient):
+    """The archive cannot be reached or does not answer: everything that it owes us waits."""
+
+    reason = "archive-unreachable"
+    hint = "is the archive running? [[archives]] host and port, or url"
+
+
+class ArchiveSilent(ArchiveAway):
+    """It took our question and never answered it."""
+
+    reason = "archive-no-answer"
+    hint = "the archive is slow or stuck: look at its log; [[archives]] find_s and study_s say how long we wait"
+
+
+class ArchiveBusy(ArchiveAway):
+    """It says that it cannot now."""
+
+    reason = "archive-busy"
+    hint = "the archive asks for patience: fewer [[archives]] associations or studies_per_min"
+
+
+class ArchiveRefused(Permanent):
+    """It does not want us, or does not know how: a person must change its configuration or ours."""
+
+    reason = "archive-refused"
+    hint = "the archive must know our AE title and allow us to query and to retrieve; or the password is wrong"
+
+
+class ArchiveDoesNotKnowUs(ArchiveRefused):
+    """It does not know where our AE title lives, so it cannot send there (0xA801)."""
+
+    reason = "archive-does-not-know-us"
+
+
+class StudyFailed(Transient):
+    """It could not give this study now; the others may do better."""
+
+    reason = "study-not-given"
+    hint = "look at the archive's log: it was asked for the study and failed"
+
+
+class TooManyMatches(Permanent):
+    """More matches than may be asked for at once: a smaller question is needed."""
+
+    reason = "too-many-matches"
+    hint = "fewer days, or a modality; or raise [[archives]] matches_max"
+
+
+def parse_day(text: str) -> date | None:
+    """A DICOM date, or None for what is none."""
+    if not re.fullmatch(r"[0-9]{8}", text):
+        return None
+    try:
+        return datetime.strptime(text, DAY).date()  # noqa: DTZ007  a date has no zone
+    except ValueError:
+        return None

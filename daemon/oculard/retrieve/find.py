@@ -1,0 +1,172 @@
+"""C-FIND, Study Root: which studies an archive has, and how many instances in each series (PS3.4 C.4.1, C.6.2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import build_context
+
+from oculard.retrieve.archive import (
+    INSTANCES_MAX,
+    UID,
+    ArchiveBusy,
+    ArchiveRefused,
+    Days,
+    Found,
+    StudyFailed,
+    TooManyMatches,
+)
+from oculard.retrieve.association import ArchiveAssociation, Line
+
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root, C-FIND
+FIND_CONTEXTS = (build_context(FIND, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]),)
+PENDING, SUCCESS, CANCELLED, NO_RESOURCES = (0xFF00, 0xFF01), 0x0000, 0xFE00, 0xA700  # PS3.4 table C.4-1
+MODALITIES_MAX = 100  # of one study, that are believed
+# What a match may raise when an element of it is looked at: pydicom decodes late.
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, EOFError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finder:
+    """Questions to one archive, each on an association of its own."""
+
+    line: Line
+    matches_max: int
+    remarks: Counter[str]
+
+    def studies(self, days: Days, modalities: Sequence[str]) -> list[Found]:
+        """As `Archive.find_studies`."""
+        with ArchiveAssociation(self.line, FIND_CONTEXTS) as association:
+            found = [
+                self._study(match, days) for match in self._matches(association, _study_query(days), self.matches_max)
+            ]
+            told = {one.study_instance_uid: one for one in found if one is not None}
+            if len(told) < sum(one is not None for one in found):
+                self.remarks["match-doubled"] += 1
+            return [one for one in told.values() if self._wanted(association, one, frozenset(modalities))]
+
+    def series(self, study_instance_uid: str) -> dict[str, int]:
+        """As `Archive.count_series`."""
+        with ArchiveAssociation(self.line, FIND_CONTEXTS) as association:
+            counts: dict[str, int | None] = {}
+            for match in self._matches(association, _series_query(study_instance_uid), INSTANCES_MAX):
+                uid = self._uid(match, "SeriesInstanceUID", study_instance_uid)
+                if uid:
+                    counts[uid] = self._count(match)
+            return {
+                uid: self._count_images(association, study_instance_uid, uid) if count is None else count
+                for uid, count in counts.items()
+            }
+
+    def _wanted(self, association: ArchiveAssociation, one: Found, modalities: frozenset[str]) -> bool:
+        """Whether the study has one of the modalities; where the answer does not say, its series are asked."""
+        if not modalities:
+            return True
+        has = set(one.modalities)
+        if not has:
+            query = _series_query(one.study_instance_uid)
+            matches = self._matches(association, query, INSTANCES_MAX)
+            has = {text for match in matches if (text := _text(match, "Modality"))}
+        return bool(has & modalities)
+
+    def _count_images(self, association: ArchiveAssociation, study_uid: str, series_uid: str) -> int:
+        """The instances of a series, one by one: some archives do not know how many there are."""
+        query = _image_query(study_uid, series_uid)
+        matches = self._matches(association, query, INSTANCES_MAX)
+        return len({uid for match in matches if UID.match(uid := _text(match, "SOPInstanceUID"))})
+
+    def _matches(self, association: ArchiveAssociation, query: Dataset, most: int) -> Iterator[Dataset]:
+        """The matches, one by one. Raises TooManyMatches, after the archive has been told to stop."""
+        count = 0
+        for status, match in association.find(query, FIND):
+            if status.Status in PENDING:
+                count += 1
+                if count > most:
+                    association.cancel(FIND)
+                    raise TooManyMatches(f"archive `{self.line.name}` has more than {most} matches")
+                if match is None:
+                    self.remarks["match-unreadable"] += 1
+                    continue
+                yield match
+            elif status.Status == NO_RESOURCES:
+                raise ArchiveBusy(f"archive `{self.line.name}` is out of resources")
+            elif status.Status == CANCELLED:
+                raise StudyFailed(f"archive `{self.line.name}` cancelled our query")
+            elif status.Status != SUCCESS:
+                raise ArchiveRefused(f"archive `{self.line.name}` answered a query with 0x{status.Status:04X}")
+
+    def _study(self, match: Dataset, days: Days) -> Found | None:
+        uid, day = self._uid(match, "StudyInstanceUID"), _text(match, "StudyDate")
+        if not uid:
+            return None
+        if not days.holds(day):
+            self.remarks["match-of-another-day"] += 1
+            return None
+        return Found(study_instance_uid=uid, study_date=day, modalities=_modalities(match))
+
+    def _uid(self, match: Dataset, keyword: str, study_instance_uid: str | None = None) -> str | None:
+        """A match's UID; None, and a remark, where it is no UID or belongs to another study."""
+        uid = _text(match, keyword)
+        if not UID.match(uid):
+            self.remarks["match-without-uid"] += 1
+            return None
+        if study_instance_uid is not None and _text(match, "StudyInstanceUID") not in ("", study_instance_uid):
+            self.remarks["match-of-another-study"] += 1
+            return None
+        return uid
+
+    def _count(self, match: Dataset) -> int | None:
+        """What it says of the number of instances; None where it says nothing that can be believed."""
+        text = _text(match, "NumberOfSeriesRelatedInstances")
+        if not text:
+            return None
+        if not text.isdecimal() or not 0 < int(text) <= INSTANCES_MAX:
+            self.remarks["count-not-believed"] += 1
+            return None
+        return int(text)
+
+
+def _study_query(days: Days) -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = "STUDY"
+    query.StudyDate = str(days)
+    query.StudyInstanceUID = query.ModalitiesInStudy = ""
+    return query
+
+
+def _series_query(study_instance_uid: str) -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = "SERIES"
+    query.StudyInstanceUID = study_instance_uid
+    query.SeriesInstanceUID = query.Modality = query.NumberOfSeriesRelatedInstances = ""
+    return query
+
+
+def _image_query(study_instance_uid: str, series_instance_uid: str) -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = "IMAGE"
+    query.StudyInstanceUID, query.SeriesInstanceUID = study_instance_uid, series_instance_uid
+    query.SOPInstanceUID = ""
+    return query
+
+
+def _text(match: Dataset, keyword: str) -> str:
+    """An element's value as text; "" where it is not there, or cannot be read."""
+    try:
+        value = match.get(keyword)
+    except UNREADABLE:
+        return ""
+    return "" if value is None else str(value).strip(" \0")
+
+
+def _modalities(match: Dataset) -> tuple[str, ...]:
+    try:
+        value = match.get("ModalitiesInStudy") or ()
+    except UNREADABLE:
+        return ()
+    many = [value] if isinstance(value, str) else list(value)
+    return tuple(str(text).strip() for text in many[:MODALITIES_MAX] if str(text).strip())
