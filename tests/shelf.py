@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from oculard.clock import Clock
 from oculard.job import JobEvent, Order
+from oculard.night import Hours
 from oculard.store.alarms import Alarms
 from oculard.store.answers import Answers
+from oculard.store.backfills import Backfills
 from oculard.store.callers import Callers
 from oculard.store.database import Database
 from oculard.store.deliveries import Deliveries, Delivery
 from oculard.store.instances import Arrival, Instances, Received
 from oculard.store.jobs import Companion, Job, Jobs, NewReport
+from oculard.store.night_jobs import NightJobs
+from oculard.store.notices import Notices
 from oculard.store.objects import SentObject
+from oculard.store.reannotations import Reannotations
+from oculard.store.retrievals import Retrievals
 from oculard.store.roles import Roles
 from oculard.store.studies import Kept, Studies
 from oculard.store.trace import Trace
@@ -25,6 +33,7 @@ from oculard.store.vault import Vault
 from oculard_models.contract import Finding
 
 STUDY = "1.2.3"
+ANY_TIME = Hours(until=datetime.max.replace(tzinfo=UTC), expected_s={}, first_s=1)  # a night that does not end
 SR_3D = "1.2.840.10008.5.1.4.1.1.88.34"
 OP_8_BIT = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
 CLASSES = {  # of what accompanies a report: Segmentation, Secondary Capture, Encapsulated PDF
@@ -43,11 +52,16 @@ class Shelf:
         self.vault.prepare()
         self.instances = Instances(database, self.vault, clock)
         self.jobs = Jobs(database, clock)
+        self.night_jobs = NightJobs(database, clock, self.jobs.queue)
         self.studies = Studies(database, clock, self.jobs)
+        self.backfills = Backfills(database, clock)
+        self.retrievals = Retrievals(database, clock, self.backfills.queue)
+        self.reannotations = Reannotations(database, clock, self.jobs)
         self.deliveries = Deliveries(database, clock)
         self.answers = Answers(database, clock)
         self.callers = Callers(database, clock)
         self.alarms = Alarms(database, clock)
+        self.notices = Notices(database, clock)
         self.roles = Roles(database, clock)
         self.trace = Trace(database, clock)
 
@@ -100,9 +114,16 @@ class Shelf:
             )
         return new
 
-    def claim(self, owner: str = "worker", limit: int = 1, lease_s: float = 60.0, attempts_max: int = 3) -> list[Job]:
+    def claim(
+        self,
+        owner: str = "worker",
+        limit: int = 1,
+        lease_s: float = 60.0,
+        attempts_max: int = 3,
+        hours: Hours = ANY_TIME,
+    ) -> list[Job]:
         """Claim jobs."""
-        return self.jobs.claim(owner, lease_s=lease_s, limit=limit, attempts_max=attempts_max)
+        return self.jobs.claim(owner, lease_s=lease_s, limit=limit, attempts_max=attempts_max, hours=hours)
 
     def companion(self, role: str, sop_instance_uid: str, data: bytes) -> Companion:
         """What accompanies a report, with its file in the vault."""
@@ -125,6 +146,7 @@ class Shelf:
         peers: Sequence[str] = ("pacs",),
         data: bytes = b"report",
         companions: Sequence[Companion] = (),
+        took: Mapping[str, float] = MappingProxyType({"estimate": 0.1}),
     ) -> NewReport:
         """Settle a job with a report of which only the file is real."""
         path, sha256 = self.vault.write_report(data)
@@ -142,7 +164,7 @@ class Shelf:
             demonstration=True,
             predecessor_id=None,
             findings=(Finding(name="age", unit="a", value=61.3, uncertainty=4.0),),
-            took={"estimate": 0.1},
+            took=dict(took),
             companions=tuple(companions),
         )
         self.jobs.finish(job, event, report, reason=None, peers=peers)

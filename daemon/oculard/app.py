@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,19 +22,26 @@ from oculard.errors import Misconfigured, Transient
 from oculard.settings import Settings
 from oculard.store.alarms import Alarms
 from oculard.store.answers import Answers
+from oculard.store.backfills import Backfills
 from oculard.store.callers import Callers
 from oculard.store.database import Database
 from oculard.store.deliveries import Deliveries
+from oculard.store.health import Health
 from oculard.store.instances import Instances
 from oculard.store.jobs import Jobs
+from oculard.store.night_jobs import NightJobs
+from oculard.store.notices import Notices
 from oculard.store.queue import Queue
+from oculard.store.reannotations import Reannotations
+from oculard.store.retrievals import Retrievals
 from oculard.store.roles import BEAT_S, Roles
 from oculard.store.studies import Studies
 from oculard.store.trace import Trace
-from oculard.store.vault import Vault
+from oculard.store.vault import GIB, Vault
 
 if TYPE_CHECKING:
     from oculard.report.request import Device
+    from oculard.upkeep.clockwork import Chore
 
 IDLE_S = 0.1  # how soon an idle loop looks again
 PAUSE_S = 2.0  # how long a loop rests when the world fails
@@ -63,8 +72,24 @@ class App:
         return Jobs(self.database, self.clock)
 
     @cached_property
+    def night_jobs(self) -> NightJobs:
+        return NightJobs(self.database, self.clock, self.jobs.queue)
+
+    @cached_property
     def studies(self) -> Studies:
         return Studies(self.database, self.clock, self.jobs)
+
+    @cached_property
+    def backfills(self) -> Backfills:
+        return Backfills(self.database, self.clock)
+
+    @cached_property
+    def retrievals(self) -> Retrievals:
+        return Retrievals(self.database, self.clock, self.backfills.queue)
+
+    @cached_property
+    def reannotations(self) -> Reannotations:
+        return Reannotations(self.database, self.clock, self.jobs)
 
     @cached_property
     def deliveries(self) -> Deliveries:
@@ -83,8 +108,20 @@ class App:
         return Alarms(self.database, self.clock)
 
     @cached_property
+    def notices(self) -> Notices:
+        return Notices(self.database, self.clock)
+
+    @cached_property
+    def health(self) -> Health:
+        return Health(self.database, self.clock)
+
+    @cached_property
     def roles(self) -> Roles:
         return Roles(self.database, self.clock)
+
+    @cached_property
+    def watched(self) -> Watched:
+        return Watched(self.database, self.clock)
 
     @cached_property
     def trace(self) -> Trace:
@@ -102,7 +139,8 @@ class App:
     @property
     def queues(self) -> tuple[Queue, ...]:
         """Everything that a dead process may have held."""
-        return self.jobs.queue, self.deliveries.queue, self.answers.queue
+        leased = (self.jobs, self.deliveries, self.answers, self.notices, self.backfills)
+        return tuple(one.queue for one in leased)
 
     @property
     def device(self) -> Device:
@@ -142,6 +180,8 @@ def run_worker(app: App, name: str) -> None:
     """One worker, until the clock is stopped."""
     from oculard.inference.estimators import Estimators, families, find
     from oculard.inference.grading import QualityGate
+    from oculard.inference.opening import Opening
+    from oculard.inference.refused import refused_models
     from oculard.inference.worker import Worker
     from oculard.inference.write import Writing
 
@@ -155,6 +195,7 @@ def run_worker(app: App, name: str) -> None:
     estimators.load(family.estimator for family in families(bundles, settings.estimators).values())
     gate = QualityGate(bundles, settings.quality_gate, threads=settings.threads, disc_finder=settings.disc_finder)
     gate.load()
+    app.alarms.only("model-refused", refused_models(settings, refusals, estimators, gate))
     worker = Worker(
         owner=name,
         settings=settings,
@@ -167,6 +208,7 @@ def run_worker(app: App, name: str) -> None:
         writing=Writing(device=app.device, settings=app.settings.report),
         peers=[peer.name for peer in app.settings.peers],
         zone=ZoneInfo(app.settings.site.time_zone),
+        hours=Opening(app.settings.night, app.settings.night_zone, app.night_jobs, app.clock).hours,
         clock=app.clock,
     )
     _loop(app, "worker", name, worker.step, says=lambda: {"providers": list(estimators.choice.providers)})
@@ -187,15 +229,77 @@ def run_sender(app: App, name: str) -> None:
         one.result()  # a bug in a thread is this process's bug
 
 
+def run_fetcher(app: App, name: str) -> None:
+    """Back-fill and watched folders, until the clock is stopped. Each association to an archive has a thread."""
+    tempfile.tempdir = str(app.vault.spool)  # what comes by C-GET is written there: the vault's disk has the room
+    steps = [*_backfill_steps(app, name), *_folder_steps(app)]
+    with ThreadPoolExecutor(max_workers=max(1, len(steps)), thread_name_prefix="fetcher") as threads:
+        running = [threads.submit(_beside, app, step) for step in steps]
+        _loop(app, "fetcher", name, lambda: False)
+    for one in running:
+        one.result()  # a bug in a thread is this process's bug
+
+
+def _backfill_steps(app: App, name: str) -> list[Callable[[], bool]]:
+    """One step for each association that may be open to an archive."""
+    from oculard.inference.estimators import families, find
+    from oculard.intake.role import folder_import
+    from oculard.night import is_open
+    from oculard.retrieve.archives import archive_of
+    from oculard.retrieve.backfill import Backfilling, Surroundings
+    from oculard.retrieve.restraint import Pace, Rest
+    from oculard.upkeep.reannotation import Reannotation
+
+    settings, steps = app.settings, []
+    served = families(find(settings.worker.bundles)[0], settings.worker.estimators) if settings.archives else {}
+    again = Reannotation(app.reannotations, settings.plan, served)
+    for entry in settings.archives:
+        importer = folder_import(settings, app.instances, app.vault, sender=entry.name)
+        around = Surroundings(
+            backfills=app.backfills,
+            retrievals=app.retrievals,
+            annotate=lambda study_id, wish: again.order(study_id, wish, actor="fetcher"),
+            take=importer.take,
+            is_night=lambda: is_open(settings.night, app.clock.now(), settings.night_zone),
+            has_room=lambda: app.vault.free_gib() >= settings.store.disk_free_min_gib,
+            clock=app.clock,
+            owner=name,
+        )
+        pace, rest = Pace(entry.studies_per_min), Rest(entry.name, app.alarms)
+        for number in range(entry.associations):
+            archive = archive_of(entry, settings, app.vault.spool)
+            steps.append(Backfilling(entry, archive, around, pace=pace, rest=rest, finds=number == 0).step)
+    return steps
+
+
+def _folder_steps(app: App) -> list[Callable[[], bool]]:
+    """One step for each watched folder: one that hangs holds up no other."""
+    from oculard.intake.role import folder_import
+    from oculard.intake.watching import FolderWatch
+
+    return [
+        FolderWatch(
+            folder=folder,
+            importer=folder_import(app.settings, app.instances, app.vault, sender=folder.name),
+            watched=app.watched,
+            alarms=app.alarms,
+            clock=app.clock,
+            instance_max_gib=app.settings.store.instance_max_gib,
+        ).step
+        for folder in app.settings.folders
+    ]
+
+
 def run_upkeep(app: App, name: str) -> None:
     """Settling and the chores, until the clock is stopped."""
     from oculard.inference.estimators import families, find
     from oculard.upkeep.clockwork import Chores, schedule
+    from oculard.upkeep.night_watch import NightWatch
     from oculard.upkeep.settling import Settling
 
     bundles, _ = find(app.settings.worker.bundles)
     served = families(bundles, app.settings.worker.estimators)
-    settling = Settling(app.settings, app.studies, served, app.clock)
+    settling = Settling(app.settings, app.studies, served, app.clock, wish=app.retrievals.wish)
     chores = Chores(
         settings=app.settings,
         families=served,
@@ -206,12 +310,52 @@ def run_upkeep(app: App, name: str) -> None:
         alarms=app.alarms,
         clock=app.clock,
     )
-    scheduler = schedule(chores.all(), app.clock)
+    night = NightWatch(
+        night=app.settings.night, time_zone=app.settings.night_zone, jobs=app.night_jobs, clock=app.clock
+    )
+    scheduler = schedule([*chores.all(), *night.all(), *_watching(app), *_telling(app, name)], app.clock)
     scheduler.start()
     try:
         _loop(app, "upkeep", name, settling.step)
     finally:
         scheduler.shutdown(wait=True)
+
+
+def _watching(app: App) -> list[Chore]:
+    """The chores that raise and clear the alarms of [alarms]."""
+    from oculard.store.forecast import days_left
+    from oculard.upkeep.watchdog import Steady, Watchdog
+
+    mark_bytes = app.settings.store.disk_free_min_gib * GIB
+    return Watchdog(
+        limits=app.settings.alarms,
+        peers=[peer.name for peer in app.settings.peers],
+        health=app.health,
+        alarms=app.alarms,
+        days_left=lambda: days_left(app.database, app.vault.free_gib() * GIB, mark_bytes, app.clock.now()),
+        steady=Steady(seconds=lambda: time.clock_gettime(time.CLOCK_BOOTTIME)),  # it goes on while the machine sleeps
+        clock=app.clock,
+    ).all()
+
+
+def _telling(app: App, name: str) -> list[Chore]:
+    """The chores that tell people, where the configuration says whom."""
+    from oculard.store.news import News
+    from oculard.upkeep.addresses import read_addresses
+    from oculard.upkeep.alarm_notices import AlarmNotices
+    from oculard.upkeep.notices import Postman
+
+    settings, addresses = app.settings, read_addresses(app.settings.notify_urls)
+    chores = Postman(owner=name, addresses=addresses, notices=app.notices, alarms=app.alarms, clock=app.clock).all()
+    if addresses and settings.notify.alarms:
+        chores += AlarmNotices(
+            news=News(app.database, app.clock, app.notices),
+            language=settings.night.report_language,
+            zone=ZoneInfo(settings.site.time_zone),
+            station=settings.site.station,
+            clock=app.clock,
+        ).all()
+    return chores
 
 
 def run_web(app: App, name: str) -> None:
@@ -226,9 +370,16 @@ ROLES: dict[str, Callable[[App, str], None]] = {
     "intake": run_intake,
     "worker": run_worker,
     "sender": run_sender,
+    "fetcher": run_fetcher,
     "upkeep": run_upkeep,
     "web": run_web,
 }
+
+
+def roles_of(settings: Settings) -> list[str]:
+    """The roles that a whole daemon has: a fetcher only where there is something to fetch from."""
+    fetches = bool(settings.archives or settings.folders)
+    return [role for role in ROLES if role != "fetcher" or fetches]
 
 
 def run_role(app: App, role: str, *, name: str | None, supervised: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -210,3 +210,16 @@ class Order:
             raise ValueError(f"an order for `{self.family}` has no images")
         if self.eye not in AMENDS:
             raise ValueError(f"expected eye {', '.join(AMENDS)}, got `{self.eye}`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a back-fill wants done with the studies that it brings."""
+
+    families: tuple[str, ...] = ()  # () means all that the plan wants
+    by_night: bool = False  # whatever the plan says
+
+    def of(self, orders: Iterable[Order]) -> list[Order]:
+        """The plan's orders as the back-fill wants them."""
+        wanted = [order for order in orders if not self.families or order.family in self.families]
+        return [replace(order, window="night") for order in wanted] if self.by_night else wanted

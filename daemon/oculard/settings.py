@@ -421,7 +421,8 @@ def _complaint(error: Any) -> str:
     given, expected = error.get("input"), error["msg"].removeprefix("Value error, ")
     if error["type"] == "string_pattern_mismatch":
         expected = SHAPES.get(error["ctx"]["pattern"], expected)
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float) and "password" not in where else ""
+    is_open = "password" not in where and "urls" not in where  # both hold secrets
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float) and is_open else ""
     return f"`{where}`: {expected}{shown}"
 
 

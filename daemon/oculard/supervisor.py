@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from oculard import log
-from oculard.app import IDLE_S, ROLES, App, is_dead, role_name
+from oculard.app import IDLE_S, App, is_dead, role_name, roles_of
 from oculard.errors import Misconfigured, Transient
 from oculard.job import backoff_s
 
@@ -51,7 +51,7 @@ class Supervisor:
             signal.signal(number, lambda *_: app.clock.stop())
         self._bury_predecessors()
         try:
-            for role in ROLES:
+            for role in roles_of(app.settings):
                 self._children.append(self._start(role, failures=0))
             while app.clock.running:
                 if not self._step():

@@ -11,8 +11,10 @@ from pydicom.dataset import FileDataset
 from worker_bench import PERSON, Bench, StagedGate, for_persons, photograph
 
 from oculard.inference.estimators import families, find
+from oculard.night import next_window
 from oculard.report.read import ReadReport
 from oculard.settings import Rule, When
+from oculard.settings_night import Night
 from oculard.upkeep.settling import Settling
 from oculard_models.data.paint import paint
 from oculard_models.data.painted_study import painted_uid
@@ -154,7 +156,7 @@ def test_a_late_second_eye_joins_a_job_that_waits(make: Make) -> None:
     bench.receive(photograph("r", "R"))
     assert bench.work() == []
     assert bench.shelf.jobs.queue.counts() == {"waiting": 1}
-    bench.shelf.jobs.release(actor="night")
+    bench.shelf.night_jobs.release(next_window(Night(), bench.clock.now(), "UTC"), {})
     (report,) = bench.work()
 
     assert (report.eye, report.predecessor) == ("B", None)

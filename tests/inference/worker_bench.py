@@ -31,7 +31,7 @@ from oculard_models.data.person import Person, sample_people
 from oculard_models.manifest import Combine
 from oculard_models.quality import Grade, Quality
 from oculard_models.registry import Bundle
-from shelf import Shelf
+from shelf import ANY_TIME, Shelf
 
 Pixels = npt.NDArray[np.uint8]
 SERVING = MappingProxyType({"systemic": "systemic-demo"})
@@ -110,6 +110,7 @@ class Bench:
             ),
             peers=["pacs"],
             zone=UTC,
+            hours=lambda: ANY_TIME,
             clock=self.clock,
         )
 

@@ -20,7 +20,7 @@ from fakes import FakeClock
 from oculard.imaging.facts import Eye, Facts
 from oculard.job import DELIVERY, JOB, DeliveryEvent, JobEvent, backoff_s
 from oculard.plan import Family
-from oculard.settings import Peer, Settings
+from oculard.settings import Peer, Rule, Settings, When
 from oculard.settings_night import Night
 from oculard.store.database import Database
 from oculard.store.deliveries import Delivery
@@ -30,6 +30,7 @@ from oculard.store.objects import ReportObject, SentObject
 from oculard.store.queue import LeaseLost
 from oculard.store.vault import Vault
 from oculard.upkeep.clockwork import Chores
+from oculard.upkeep.night_watch import NightWatch
 from oculard.upkeep.settling import Settling
 from oculard_models.contract import Finding
 from oculard_models.manifest import Combine
@@ -102,7 +103,9 @@ class World:
         self.shelf.vault = CrashingVault(folder)
         self.shelf.instances = Instances(database, self.shelf.vault, self.clock)
         self.dice.faults = True
-        settings = Settings(peers=[PACS], night=Night(start="00:00", end="00:00"))
+        when = When.NIGHT if seed % 5 < 2 else When.NOW  # of two seeds in five, jobs wait for the night
+        rules = [Rule(modality="OP", families=["systemic"], when=when)]
+        settings = Settings(peers=[PACS], plan=rules, night=Night(start="00:00", end="00:00"))
         families = FAMILIES[list(Combine)[seed % 2]]
         self.settling = Settling(settings, self.shelf.studies, families, self.clock)
         self.chores = Chores(
@@ -114,6 +117,9 @@ class World:
             vault=self.shelf.vault,
             alarms=self.shelf.alarms,
             clock=self.clock,
+        )
+        self.watch = NightWatch(
+            night=settings.night, time_zone=settings.night_zone, jobs=self.shelf.night_jobs, clock=self.clock
         )
         self.acknowledged: dict[str, str] = {}  # SOP Instance UID -> digest of the bytes we said yes to
         self.pacs: Counter[str] = Counter()  # SOP Instance UID of a report's object -> how often it was stored
@@ -194,8 +200,11 @@ class World:
         return True
 
     def upkeep_wakes(self) -> bool:
-        """Upkeep settles and does its chores."""
+        """Upkeep settles and does its chores; the night is opened, and perhaps closed again."""
         settled = self.settling.step()
+        self.watch.open_night()
+        if self.dice.happens(0.2):
+            self.shelf.night_jobs.withdraw()
         self.chores.reap()
         self.chores.chase_commitments()
         return settled

@@ -114,7 +114,8 @@ def bring_to(database: Database, revision: str) -> None:
         command.upgrade(config, revision)
 
 
-LATER = ("removed_at",)  # columns that came with a later revision, and hold nothing after an upgrade
+# Columns that came with a later revision, and hold nothing after an upgrade.
+LATER = ("removed_at", "raise_told_at", "clear_told_at")
 NEW = ("backfill", "retrieval", "watched_file", "notice")  # tables of the fourth revision: they begin empty
 
 

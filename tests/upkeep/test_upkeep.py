@@ -1,4 +1,4 @@
-"""Upkeep: when studies settle, when the night's jobs run, and what the chores do."""
+"""Upkeep: when studies settle, and what the chores do."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from fakes import FakeClock
 from oculard.imaging.facts import Eye, Facts
 from oculard.plan import Family
-from oculard.settings import Expect, Peer, Rule, Sender, Settings, Settling, Site, Store, When
-from oculard.settings_night import Night
+from oculard.settings import Expect, Peer, Sender, Settings, Settling, Site, Store
 from oculard.upkeep.clockwork import Chores, schedule
 from oculard.upkeep.settling import Settling as Watcher
 from shelf import OP_8_BIT, Shelf
@@ -33,13 +32,12 @@ def photograph(uid: str, eye: str) -> dict[str, Any]:
 
 
 def settings(**changes: Any) -> Settings:
-    """A device that takes pairs, a quiet time of 30 s, a night from 20 to 6 in Tokyo."""
+    """A device that takes pairs, a quiet time of 30 s."""
     values: dict[str, Any] = {
         "site": Site(time_zone="Asia/Tokyo"),
         "senders": [Sender(name="topcon", ae_title="TOPCON", expects=Expect.FUNDUS_PAIR)],
         "peers": [Peer(name="pacs", ae_title="P", host="h", port=1, commitment=True, commitment_silence_h=1)],
         "settling": Settling(quiet_s=30),
-        "night": Night(start="20:00", end="06:00"),
         "store": Store(disk_free_min_gib=0),
     }
     return Settings(**(values | changes))
@@ -133,23 +131,6 @@ def test_a_settled_study_opens_again_for_a_late_image(shelf: Shelf, clock: FakeC
     assert [(job["eye"], job["state"]) for job in shelf.study()["jobs"]] == [("R", "reported"), ("L", "queued")]
 
 
-def test_night_jobs_wait_for_the_night(shelf: Shelf, clock: FakeClock) -> None:
-    """Noon in Tokyo: nothing. Eight in the evening: they are released, by the night."""
-    night = {"plan": [Rule(modality="OP", families=["systemic"], when=When.NIGHT)]}
-    shelf.receive("1.1", facts=photograph("1.1", "R"))
-    clock.pass_(31)
-    watcher(shelf, **night).step()
-    chores(shelf).open_night()
-    assert shelf.jobs.queue.counts() == {"waiting": 1}
-    assert shelf.claim() == []
-
-    clock.pass_(8 * 3600)
-    chores(shelf).open_night()
-    chores(shelf).open_night()  # a doubled wake-up changes nothing
-    assert shelf.jobs.queue.counts() == {"queued": 1}
-    assert shelf.events("job")[-1][1:] == ("release", "waiting", "queued")
-
-
 def test_an_upgraded_bundle_serves_what_still_waits(shelf: Shelf) -> None:
     """A job that was planned for a version that is gone goes to the one in force; what is done stays."""
     shelf.receive("1.1")
@@ -218,9 +199,7 @@ def test_the_scheduler_only_wakes(shelf: Shelf) -> None:
     jobs = scheduler.get_jobs()
     scheduler.shutdown()
 
-    assert {job.id for job in jobs} == {"reap", "adopt", "open_night", "chase_commitments", "watch_disk", "sweep"} | {
-        "park_orphans"
-    }
+    assert {job.id for job in jobs} == {"reap", "adopt", "chase_commitments", "watch_disk", "sweep"} | {"park_orphans"}
     assert all(job.coalesce and job.misfire_grace_time is None and job.max_instances == 1 for job in jobs)
 
 

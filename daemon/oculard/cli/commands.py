@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from oculard import __version__
-from oculard.cli import backfill, configuration, demo, doctor, keeping, people, roles, transfer, watch
+from oculard.cli import backfill, configuration, demo, doctor, keeping, night, notify, people, roles, transfer, watch
 from oculard.cli.context import Context, print_lines
 
 
@@ -22,10 +22,11 @@ def build() -> typer.Typer:
         add_completion=False,
     )
     app.callback()(_begin)
-    for group in (roles, doctor, watch, people, transfer, backfill, keeping, demo):
+    for group in (roles, doctor, watch, notify, people, transfer, backfill, keeping, demo):
         group.register(app)
     app.add_typer(configuration.config, name="config")
     app.add_typer(configuration.db, name="db")
+    app.add_typer(night.night, name="night")
     return app
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -41,7 +43,18 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
     found = context(ctx)
     checks = [
         check
-        for look in (_configuration, _folder, _database, _models, _port, _senders, _peers)
+        for look in (
+            _configuration,
+            _folder,
+            _database,
+            _models,
+            _port,
+            _senders,
+            _peers,
+            _watched,
+            _addresses,
+            _certificates,
+        )
         for check in look(found)
     ]
     if as_json:
@@ -210,6 +223,62 @@ def _peers(found: Context) -> Iterator[Check]:
                 f"allow storage commitment for {found.settings.intake.ae_title} on the PACS, or set commitment = false"
             )
             yield Check(what="peer", state=WRONG, found=f"{where} refuses storage commitment", hint=hint)
+
+
+def _watched(found: Context) -> Iterator[Check]:
+    """Whether every watched folder is there, may be read, and what was taken may be moved."""
+    for folder in found.settings.folders:
+        if not os.access(folder.path, os.R_OK | os.X_OK) or not folder.path.is_dir():
+            hint = "is it mounted? May the daemon's user read it? [[folders]] path"
+            yield Check(what="folder", state=WRONG, found=f"{folder.path} cannot be read", hint=hint)
+            continue
+        target = folder.move_to
+        if target is not None and not _may_move(folder.path, target):
+            hint = "[[folders]] move_to must be there, in the same file system, and the daemon's user may write to both"
+            yield Check(what="folder", state=WRONG, found=f"{folder.path} cannot be emptied into {target}", hint=hint)
+            continue
+        yield Check(what="folder", state=FINE, found=f"{folder.path} is watched as `{folder.name}`")
+
+
+def _may_move(source: Path, target: Path) -> bool:
+    """Whether a rename from one folder to the other may succeed."""
+    if not target.is_dir() or source.stat().st_dev != target.stat().st_dev:
+        return False
+    return os.access(source, os.W_OK) and os.access(target, os.W_OK)
+
+
+def _addresses(found: Context) -> Iterator[Check]:
+    """Whether the URLs of [notify] are understood; nothing is sent, and only scheme and host are shown."""
+    from oculard.upkeep.addresses import read_addresses
+
+    try:
+        addresses = read_addresses(found.settings.notify_urls)
+    except OculardError as why:
+        yield _wrong("notices", why)
+        return
+    for address in addresses:
+        if address.is_understood:
+            yield Check(what="notices", state=FINE, found=f"to {address.place}; `oculard notify` sends a test")
+        else:
+            hint = "[notify] urls_file: one Apprise URL a line, as in mailtos://user:pass@host; is all of it there?"
+            yield Check(what="notices", state=WRONG, found=f"{address.place} is not understood", hint=hint)
+
+
+def _certificates(found: Context) -> Iterator[Check]:
+    """Whether the files of [alarms] certificates can be read, and how long they last."""
+    from oculard.upkeep.certificates import Unreadable, ends_at
+
+    for path in found.settings.alarms.certificates:
+        try:
+            left = ends_at(path) - found.app.clock.now()
+        except Unreadable as why:
+            yield _wrong("certificate", why)
+            continue
+        is_ending = left.days < found.settings.alarms.certificate_days
+        hint = "put a new certificate there" if is_ending else ""
+        yield Check(
+            what="certificate", state=WARNING if is_ending else FINE, found=f"{path}: {left.days} days left", hint=hint
+        )
 
 
 def _wrong(what: str, why: OculardError) -> Check:

@@ -33,10 +33,11 @@ def retry(
     peer: Annotated[str | None, typer.Option(help="Every parked delivery to this peer.")] = None,
     to: Annotated[str | None, typer.Option(help="Send them to this peer instead, unless it has them.")] = None,
     answers: Annotated[bool, typer.Option("--answers", help="Every parked commitment answer.")] = False,
+    notices: Annotated[bool, typer.Option("--notices", help="Every parked notice, to who has it not.")] = False,
 ) -> None:
-    """Let failed jobs run again, and parked deliveries and commitment answers be sent again."""
-    if not any((job is not None, jobs, delivery is not None, peer, answers)):
-        hint = "--job N, --all-jobs, --delivery N, --peer NAME or --answers"
+    """Let failed jobs run again, and parked deliveries, commitment answers and notices be sent again."""
+    if not any((job is not None, jobs, delivery is not None, peer, answers, notices)):
+        hint = "--job N, --all-jobs, --delivery N, --peer NAME, --answers or --notices"
         raise Misconfigured("nothing to retry was named", hint=hint)
     app, actor, moved = context(ctx).checked_app, who(), 0
     if to and delivery is None and not peer:
@@ -48,6 +49,8 @@ def retry(
         moved += app.deliveries.resend(peer=peer, delivery_id=delivery, to=to, actor=actor)
     if answers:
         moved += app.answers.resend(actor=actor)
+    if notices:
+        moved += app.notices.resend(actor=actor)
     say(f"{moved} will be tried again")
     if moved == 0:
         hint = "`oculard jobs --state failed` and `oculard deliveries --state parked` list what has"

@@ -15,7 +15,7 @@ Supervised = Annotated[bool, typer.Option(hidden=True, help="End when stdin ends
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(rich_help_panel="Running")(run)
-    for role in (intake, worker, sender, upkeep, web):
+    for role in (intake, worker, sender, fetcher, upkeep, web):
         app.command(rich_help_panel="Running")(role)
 
 
@@ -40,6 +40,11 @@ def worker(ctx: typer.Context, name: Name = None, supervised: Supervised = False
 def sender(ctx: typer.Context, name: Name = None, supervised: Supervised = False) -> None:
     """Send reports: the sender alone."""
     _role(ctx, "sender", name, supervised)
+
+
+def fetcher(ctx: typer.Context, name: Name = None, supervised: Supervised = False) -> None:
+    """Fetch from archives and watched folders: the fetcher alone."""
+    _role(ctx, "fetcher", name, supervised)
 
 
 def upkeep(ctx: typer.Context, name: Name = None, supervised: Supervised = False) -> None:

@@ -55,6 +55,7 @@ def register(app: typer.Typer) -> None:
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """How the daemon is: processes, counts, disk, alarms. Exit code 1 when something needs a person."""
+    from oculard.alarm import sentence
     from oculard.store.trace import Trace
 
     app = context(ctx).checked_app
@@ -63,13 +64,17 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         {"role": role.role, "pid": role.pid, "alive": app.roles.is_alive(role), "since": role.started_at, **role.says}
         for role in app.roles.list()
     ]
-    alarms = [{"name": a.name, "subject": a.subject, "raised_at": a.raised_at} for a in app.alarms.standing()]
+    alarms = [
+        {"name": a.name, "subject": a.subject, "raised_at": a.raised_at, "means": sentence(a.name)}
+        for a in app.alarms.standing()
+    ]
     free_gib, mark = app.vault.free_gib() if app.vault.folder.exists() else 0.0, app.settings.store.disk_free_min_gib
     told = {
         "roles": roles,
         "counts": trace.counts(),
         "oldest": trace.oldest(),
         "disk": {"free_gib": round(free_gib, 2), "mark_gib": mark, "accepting": free_gib >= mark},
+        "folders": app.watched.summary(folder.name for folder in app.settings.folders),
         "alarms": alarms,
     }
     if as_json:
@@ -221,7 +226,12 @@ def _print_status(told: dict[str, Any]) -> None:
     print_table(("what", "state", "count"), rows, title="Counts")
     disk = told["disk"]
     print_lines([f"disk: {disk['free_gib']} GiB free, mark {disk['mark_gib']} GiB"])
-    print_table(("alarm", "subject", "since"), [list(alarm.values()) for alarm in told["alarms"]], title="Alarms")
+    rows = [[name, what, count] for name, by_outcome in told["folders"].items() for what, count in by_outcome.items()]
+    if told["folders"]:
+        print_table(("folder", "files", "count"), rows, title="Watched folders")
+    print_table(
+        ("alarm", "subject", "since", "means"), [list(alarm.values()) for alarm in told["alarms"]], title="Alarms"
+    )
 
 
 def _print_study(study: dict[str, Any]) -> None:

@@ -68,6 +68,11 @@ class Estimators:
         for name in names:
             self._loaded[name] = self._load(name)
 
+    @property
+    def refused(self) -> set[str]:
+        """What was loaded in vain, as `name@version`."""
+        return {name for name, served in self._loaded.items() if isinstance(served, EstimatorRefused)}
+
     def _load(self, name: str) -> Served | EstimatorRefused:
         bundle = self._bundles.get(name)
         if bundle is None:

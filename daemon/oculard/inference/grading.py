@@ -55,6 +55,11 @@ class QualityGate:
         """Load what the first job will ask for. A refused gate is said, not raised."""
         self._loaded = self._load()
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether it was loaded in vain."""
+        return isinstance(self._loaded, GateRefused)
+
     def _load(self) -> ServedGate | GateRefused:
         try:
             served = serve_gate(self._bundles, self._name, self._threads, self._disc_finder)

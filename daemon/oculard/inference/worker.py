@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from itertools import groupby
@@ -22,6 +22,7 @@ from oculard.inference.prepared import Prepared
 from oculard.inference.segmenting import segment
 from oculard.inference.write import Writing, write_report
 from oculard.job import JobEvent, backoff_s
+from oculard.night import Hours
 from oculard.settings import Faz
 from oculard.settings import Worker as WorkerSettings
 from oculard.store.alarms import Alarms
@@ -52,6 +53,7 @@ class Worker:
     writing: Writing
     peers: Sequence[str]
     zone: tzinfo
+    hours: Callable[[], Hours]
     clock: Clock
     owed: list[Job] = field(default_factory=list)  # claimed, and not settled because the database went away
 
@@ -66,6 +68,7 @@ class Worker:
             lease_s=self.settings.lease_s,
             limit=self.settings.batch,
             attempts_max=self.settings.attempts_max,
+            hours=self.hours(),
         )
         if not jobs:
             return False

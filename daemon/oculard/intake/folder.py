@@ -38,6 +38,13 @@ class NotImportable(Rejected):
     reason = "not-dicom"
 
 
+class StillGrowing(Rejected):
+    """A file that changed while it was read: nothing of it was kept."""
+
+    reason = "still-growing"
+    hint = "somebody writes to it: take it when it is finished"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     """What became of one file: `received`, `duplicate`, `differing-duplicate` or `refused`, and why."""
@@ -86,8 +93,8 @@ class FolderImport:
     def take(self, path: Path) -> Imported:
         """Take custody of one file. Raises Rejected, TooLarge, OSError, VaultTrouble or DatabaseDown."""
         with _open(path) as file:
-            layout = read_layout(file)
-            data_bytes = os.fstat(file.fileno()).st_size - layout.begins_at
+            layout, before = read_layout(file), os.fstat(file.fileno())
+            data_bytes = before.st_size - layout.begins_at
             file.seek(layout.begins_at)
             facts = facts_of(file, data_bytes, layout.transfer_syntax_uid, inflated_bytes_max=self._bytes_max)
             if not is_storage(facts.sop_class_uid):
@@ -97,6 +104,9 @@ class FolderImport:
                 file.seek(layout.begins_at)
                 while part := file.read(COPY_BYTES):
                     offer.spool.write(part)
+                after = os.fstat(file.fileno())
+                if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                    raise StillGrowing("it changed while it was read")
                 received = self._custody.take(offer)
             finally:
                 offer.spool.discard()

@@ -15,7 +15,7 @@ from oculard.errors import Permanent, Transient
 UID = re.compile(r"^[0-9][0-9.]{0,63}$")
 DAY = "%Y%m%d"  # DICOM DA, PS3.5 6.2
 INSTANCES_MAX = 100_000  # of one study; no eye clinic has more
-Take = Callable[[Path], None]  # a finished Part 10 file in the spool, on its way into custody
+Take = Callable[[Path], object]  # a finished Part 10 file in the spool, on its way into custody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from oculard import log
-from oculard.errors import Rejected
+from oculard.errors import Permanent, Rejected
 from oculard.retrieve.archive import (
     INSTANCES_MAX,
     UID,
@@ -194,14 +194,14 @@ class DicomWeb:
 class _Taken:
     """Hands what came to custody, and counts."""
 
-    def __init__(self, take: Callable[[Path], None], remarks: Counter[str]) -> None:
+    def __init__(self, take: Take, remarks: Counter[str]) -> None:
         self._take, self._remarks = take, remarks
         self.count = self.refused = 0
 
     def __call__(self, path: Path) -> None:
         try:
             self._take(path)
-        except Rejected as why:
+        except (Rejected, Permanent) as why:
             self.refused += 1
             self._remarks[why.reason] += 1
             logger.warning("instance refused", reason=why.reason, hint=why.hint)

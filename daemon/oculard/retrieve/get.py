@@ -103,8 +103,8 @@ class _Store:
             self._remarks[why.reason] += 1
             logger.warning("instance refused", reason=why.reason, hint=why.hint)
             return CANNOT_UNDERSTAND
-        except OculardError as why:
-            logger.warning("instance not taken", reason=why.reason, hint=why.hint)
+        except (OculardError, OSError) as why:
+            logger.warning("instance not taken", reason=getattr(why, "reason", "unreadable"))
             return OUT_OF_RESOURCES
         finally:
             path.unlink(missing_ok=True)  # the library leaves it

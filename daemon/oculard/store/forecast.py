@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 
 from oculard.store import tables
 from oculard.store.database import Database
@@ -15,27 +17,40 @@ DAYS_MAX = 3650.0
 
 
 def days_left(database: Database, free_bytes: float, mark_bytes: float, now: datetime) -> float | None:
-    """Days until the free space reaches the mark; 0 when it has. None when unknown, or more than ten years."""
+    """Days until the free space reaches the mark; 0 when it has. None when unknown, or more than ten years.
+
+    What retention deleted in these weeks is taken off what came: a vault that is in balance lasts for ever.
+    """
     if free_bytes <= mark_bytes:
         return 0.0
     since = now - LOOK_BACK
+    instance, report, companion = tables.instance, tables.report, tables.report_object
     with database.read() as connection:
-        came = [
-            _came(connection, tables.instance, tables.instance.c.received_at, since),
-            _came(connection, tables.report, tables.report.c.created_at, since),
-        ]
+
+        def total(query: Select[Any], moment: ColumnElement[datetime | None]) -> tuple[int, datetime | None]:
+            size, first = connection.execute(query.add_columns(func.min(moment)).where(moment > since)).one()
+            return int(size), first
+
+        sizes: Sequence[tuple[Select[Any], ColumnElement[datetime], ColumnElement[datetime | None]]] = (
+            (_bytes(instance.c.size_bytes), instance.c.received_at, instance.c.removed_at),
+            (_bytes(report.c.size_bytes), report.c.created_at, report.c.removed_at),
+            (
+                _bytes(companion.c.size_bytes).join_from(companion, report),
+                report.c.created_at,
+                report.c.removed_at,
+            ),
+        )
+        came = [total(query, at) for query, at, _ in sizes]
+        went = [total(query, at) for query, _, at in sizes]
     first = min((moment for _, moment in came if moment is not None), default=None)
     if first is None or now - first < KNOWN_LEAST:
         return None
-    bytes_a_day = sum(size for size, _ in came) / ((now - first) / timedelta(days=1))
-    days = (free_bytes - mark_bytes) / bytes_a_day if bytes_a_day else DAYS_MAX + 1
+    grown = sum(size for size, _ in came) - sum(size for size, _ in went)
+    if grown <= 0:
+        return None
+    days = (free_bytes - mark_bytes) / (grown / ((now - first) / timedelta(days=1)))
     return days if days <= DAYS_MAX else None
 
 
-def _came(
-    connection: Connection, table: Table, at: ColumnElement[datetime], since: datetime
-) -> tuple[int, datetime | None]:
-    """The bytes that came since a moment, and when the first of them did."""
-    query = select(func.coalesce(func.sum(table.c.size_bytes), 0), func.min(at)).where(at > since)
-    size, first = connection.execute(query).one()
-    return int(size), first
+def _bytes(size: ColumnElement[int]) -> Select[Any]:
+    return select(func.coalesce(func.sum(size), 0))

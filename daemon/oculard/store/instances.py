@@ -16,7 +16,7 @@ from oculard.store import tables
 from oculard.store.alarms import raise_alarm
 from oculard.store.database import Database, insert_or
 from oculard.store.events import record
-from oculard.store.vault import Vault
+from oculard.store.vault import Vault, VaultUnwritable
 
 COLUMNS = (  # of the table, as an arrival has them
     "sop_class_uid",
@@ -31,6 +31,7 @@ COLUMNS = (  # of the table, as an arrival has them
     "address",
 )
 
+KEPT_AGAIN = "kept-again"  # the event of an instance that came back after its file was removed
 IDENTITY_MAX = 64  # characters by which a study can be found; the VRs allow no more (PS3.5 6.2)
 
 
@@ -122,7 +123,7 @@ class Instances:
             for sop_class_uid, sop_instance_uid in items:
                 rows = connection.execute(
                     select(tables.instance.c.sop_class_uid, tables.instance.c.path, tables.instance.c.size_bytes).where(
-                        tables.instance.c.sop_instance_uid == sop_instance_uid
+                        tables.instance.c.sop_instance_uid == sop_instance_uid, tables.instance.c.removed_at.is_(None)
                     )
                 ).all()
                 answers[sop_class_uid, sop_instance_uid] = self._held(rows, sop_class_uid)
@@ -135,10 +136,10 @@ class Instances:
         return "held" if sop_class_uid in whole else "class-conflict"
 
     def _is_known(self, arrival: Arrival) -> bool:
-        """Whether the same bytes are in custody: a row, and its file. A file that was lost is kept again."""
+        """Whether the same bytes are in custody: a row, and its file. What was lost or removed is kept again."""
         with self._database.read() as connection:
             row = connection.execute(_same(arrival)).first()
-        return row is not None and _has_size(self._vault.path(row.path), row.size_bytes)
+        return row is not None and row.removed_at is None and _has_size(self._vault.path(row.path), row.size_bytes)
 
     def _again(self, arrival: Arrival) -> Received:
         with self._database.write() as connection:
@@ -151,8 +152,14 @@ class Instances:
         study_id = self._study(connection, arrival, now)  # locks the study's row: arrivals of one study queue up here
         same = connection.execute(_same(arrival)).first()
         if same is not None:  # a twin association was faster, or the file had been lost; the data set is the same
-            connection.execute(update(table).where(table.c.id == same.id).values(path=kept, size_bytes=size))
-            self._record(connection, same.id, same.study_id, arrival, Received.SAME, now)
+            if not _has_size(self._vault.path(kept), size):  # retention deletes under the study's lock, and never later
+                raise VaultUnwritable("the file was removed while it was kept again")
+            values = {"path": kept, "size_bytes": size, "removed_at": None}
+            connection.execute(update(table).where(table.c.id == same.id).values(**values))
+            if arrival.association:
+                self._hold_open(connection, arrival.association, study_id, now)
+            event = Received.SAME if same.removed_at is None else KEPT_AGAIN
+            self._record(connection, same.id, same.study_id, arrival, event, now)
             return Received.SAME
         newest = connection.execute(
             select(func.max(table.c.variant)).where(table.c.sop_instance_uid == arrival.sop_instance_uid)
@@ -194,19 +201,19 @@ class Instances:
         connection.execute(new.on_conflict_do_update(index_elements=key, set_={"beat_at": now}))
 
     def _record(
-        self, connection: Connection, row_id: int, study_id: int, arrival: Arrival, result: Received, at: datetime
+        self, connection: Connection, row_id: int, study_id: int, arrival: Arrival, name: str, at: datetime
     ) -> None:
         actor = f"{arrival.calling_ae}@{arrival.address}"
-        record(connection, at=at, kind="instance", subject_id=row_id, study_id=study_id, name=result, actor=actor)
+        record(connection, at=at, kind="instance", subject_id=row_id, study_id=study_id, name=name, actor=actor)
 
 
 def _columns(arrival: Arrival) -> dict[str, Any]:
     return {name: getattr(arrival, name) for name in COLUMNS}
 
 
-def _same(arrival: Arrival) -> Select[tuple[int, int, str, int]]:
+def _same(arrival: Arrival) -> Select[tuple[int, int, str, int, datetime | None]]:
     table = tables.instance
-    return select(table.c.id, table.c.study_id, table.c.path, table.c.size_bytes).where(
+    return select(table.c.id, table.c.study_id, table.c.path, table.c.size_bytes, table.c.removed_at).where(
         table.c.sop_instance_uid == arrival.sop_instance_uid, table.c.sha256 == arrival.sha256
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, false, insert, or_, select
 
 from oculard.clock import Clock
 from oculard.job import AMENDS, JOB, DeliveryState, JobEvent, JobState, Order
+from oculard.night import Hours
 from oculard.store import tables
 from oculard.store.database import Database
 from oculard.store.events import record
@@ -101,18 +103,23 @@ class Jobs:
 
     def order(self, connection: Connection, study_id: int, orders: Sequence[Order], *, actor: str) -> list[int]:
         """Put the plan's jobs into the queue, inside the settling transaction. Known inputs give no second job."""
-        wanted = [order for order in orders if not self._is_known(connection, study_id, order)]
+        wanted = self.unknown(connection, study_id, orders)
         new = [order for order in wanted if not self._refresh(connection, study_id, order, actor)]
         return [self._insert(connection, study_id, order, actor) for order in new]
 
-    def claim(self, owner: str, *, lease_s: float, limit: int, attempts_max: int) -> list[Job]:
-        """Up to `limit` jobs of one family: that of the most urgent job, so that they can share a batch.
+    def unknown(self, connection: Connection, study_id: int, orders: Sequence[Order]) -> list[Order]:
+        """Those of the orders that no job has had: of other inputs, or for another bundle."""
+        return [order for order in orders if not self._is_known(connection, study_id, order)]
 
-        A job may be claimed once more than `attempts_max`: that last time only to report that it failed.
+    def claim(self, owner: str, *, lease_s: float, limit: int, attempts_max: int, hours: Hours) -> list[Job]:
+        """Up to `limit` jobs of one estimator: that of the most urgent job, so that they can share a batch.
+
+        Of the night's jobs as many as are expected to end before the window does. A job may be claimed once more than
+        `attempts_max`: that last time only to report that it failed.
         """
         table, now = tables.job, self._clock.now()
-        may = (table.c.attempts <= attempts_max, _is_first())
-        ready = select(table.c.id, table.c.family, table.c.attempts)
+        may = (table.c.attempts <= attempts_max, _is_first(), _in_hours(hours, now))
+        ready = select(table.c.id, table.c.family, table.c.estimator, table.c.run_window, table.c.attempts)
         ready = ready.where(table.c.state == JobState.QUEUED, table.c.run_after <= now, *may)
         with self._database.read() as connection:
             first = connection.execute(ready.order_by(table.c.priority, table.c.id).limit(1)).first()
@@ -120,7 +127,12 @@ class Jobs:
             return []
         # What a worker has died of, or met trouble with, is tried alone: it must not spend its neighbours' attempts.
         company = table.c.attempts == 0 if first.attempts == 0 else table.c.id == first.id
-        where = (table.c.family == first.family, company, *may)
+        where = [table.c.family == first.family, table.c.estimator == first.estimator, company, *may]
+        fitting = hours.fitting(first.estimator, now)
+        if first.run_window == "night":
+            limit = min(limit, fitting)
+        elif fitting < limit:
+            where.append(table.c.run_window == "now")  # a full batch would carry night jobs past the window
         tickets = self.queue.claim(owner, lease_s=lease_s, limit=limit, where=where, order=(table.c.priority,))
         with self._database.read() as connection:
             return [_job(connection, ticket) for ticket in tickets]
@@ -178,10 +190,6 @@ class Jobs:
         )
         with self._database.read() as connection:
             return [KeptReport(**row._mapping) for row in connection.execute(query).all()]
-
-    def release(self, *, actor: str) -> int:
-        """The night has come: every waiting job may run. Says how many."""
-        return self._move_all(JobState.WAITING, JobEvent.RELEASE, (), actor=actor, run_after=self._clock.now())
 
     def give_up(self, *, attempts_max: int, actor: str) -> int:
         """Fail what even the attempt to report its failure did not survive. Says how many; they have no report."""
@@ -365,6 +373,15 @@ def _is_first() -> ColumnElement[bool]:
         select(earlier.c.id).where(earlier.c.id == tables.job.c.after_job_id, earlier.c.state.in_(JOB.ends)).exists()
     )
     return or_(tables.job.c.after_job_id.is_(None), ended)
+
+
+def _in_hours(hours: Hours, now: datetime) -> ColumnElement[bool]:
+    """A night job may begin only if it is expected to end before the window does; a day job always may."""
+    table = tables.job
+    fitting = [name for name in hours.expected_s if hours.fitting(name, now)]
+    measured = table.c.estimator.in_(fitting)
+    first = table.c.estimator.not_in(list(hours.expected_s)) if hours.fitting("", now) else false()
+    return or_(table.c.run_window == "now", measured, first)
 
 
 def _job(connection: Connection, ticket: Ticket) -> Job:

@@ -15,6 +15,7 @@ from oculard.store import tables
 from oculard.store.database import Database
 from oculard.store.events import record
 from oculard.store.jobs import Jobs
+from oculard.store.retrievals import is_being_brought
 
 BEAT_DEAD_S = 120  # an open association that has not been heard of for so long belonged to a killed process
 
@@ -38,7 +39,7 @@ class OpenStudy:
 
     id: int
     active_at: datetime
-    is_receiving: bool  # an association that brought some of it is still open
+    is_receiving: bool  # an association that brought some of it is still open, or a back-fill has not brought all
 
 
 class Studies:
@@ -51,7 +52,8 @@ class Studies:
         """All that are open, the longest quiet first."""
         study, reception = tables.study, tables.reception
         alive = self._clock.now() - timedelta(seconds=BEAT_DEAD_S)
-        receiving = exists().where(reception.c.study_id == study.c.id, reception.c.beat_at >= alive)
+        calling = exists().where(reception.c.study_id == study.c.id, reception.c.beat_at >= alive)
+        receiving = calling | is_being_brought()
         query = select(study.c.id, study.c.active_at, receiving.label("receiving")).where(study.c.state == "open")
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(study.c.active_at)).all()
@@ -96,7 +98,21 @@ class Studies:
                 actor=actor,
                 reason=why,
             )
-            return self._jobs.order(connection, study_id, decide(_kept(connection, study_id)), actor=actor)
+            return self._jobs.order(connection, study_id, self._plan(connection, study_id, decide), actor=actor)
+
+    def _plan(
+        self, connection: Connection, study_id: int, decide: Callable[[Sequence[Kept]], Sequence[Order]]
+    ) -> Sequence[Order]:
+        """The plan's orders. What is new is ordered on the images that are still there; done is done with all of them.
+
+        Without the second look, one removed image that comes back would give a poorer report than the first.
+        """
+        kept, gone = _kept(connection, study_id), _removed(connection, study_id)
+        orders = decide(kept)
+        new = self._jobs.unknown(connection, study_id, orders) if gone else []
+        if all(gone.isdisjoint(order.instance_ids) for order in new):
+            return orders
+        return decide([image for image in kept if image.id not in gone])
 
 
 def _kept(connection: Connection, study_id: int) -> list[Kept]:
@@ -108,3 +124,10 @@ def _kept(connection: Connection, study_id: int) -> list[Kept]:
         .order_by(table.c.id)
     ).all()
     return [Kept(**row._mapping) for row in rows]
+
+
+def _removed(connection: Connection, study_id: int) -> set[int]:
+    """The instances of a study whose files retention has removed."""
+    table = tables.instance
+    query = select(table.c.id).where(table.c.study_id == study_id, table.c.removed_at.is_not(None))
+    return set(connection.execute(query).scalars())

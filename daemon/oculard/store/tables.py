@@ -127,6 +127,8 @@ instance = Table(
     UniqueConstraint("sop_instance_uid", "variant"),
     CheckConstraint("length(sha256) = 64", name="sha256"),
     CheckConstraint("variant >= 0", name="variant"),
+    Index("ix_instance_received_at", "received_at"),
+    Index("ix_instance_path", "path"),
 )
 
 reception = Table(  # an association that is open and has brought instances of a study: the study is not complete yet
@@ -158,6 +160,14 @@ job = Table(
     one_of("eye", AMENDS),
     one_of("run_window", ("now", "night")),
     Index("ix_job_ready", "state", "priority", "id"),
+    Index(
+        "ix_job_waiting",
+        "family",
+        "priority",
+        "id",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
 )
 
 job_input = Table(
@@ -191,6 +201,8 @@ report = Table(
     Column("removed_at", Moment),  # its files were deleted by retention; the row stays
     UniqueConstraint("job_id", "generation"),
     Index("ix_report_created_at", "created_at"),
+    Index("ix_report_estimator_id", "estimator", "id"),
+    Index("ix_report_path", "path"),
 )
 
 report_object = Table(  # what accompanies a report's SR, which is the row of `report` itself
@@ -207,6 +219,7 @@ report_object = Table(  # what accompanies a report's SR, which is the row of `r
     Column("size_bytes", BigInteger, nullable=False),
     one_of("role", COMPANIONS),
     CheckConstraint("ordinal >= 0", name="ordinal"),
+    Index("ix_report_object_path", "path"),
 )
 
 finding = Table(
@@ -311,6 +324,8 @@ alarm = Table(
     Column("subject", String(128), nullable=False),
     Column("raised_at", Moment, nullable=False),
     Column("cleared_at", Moment),
+    Column("raise_told_at", Moment),  # when a notice of it was written
+    Column("clear_told_at", Moment),
     Index(
         "uq_alarm_standing",
         "name",
@@ -345,7 +360,7 @@ backfill = Table(  # a range of an archive that somebody wants annotated
     Column("anytime", Integer, nullable=False),  # 1: also outside the night
     Column("state", String(16), nullable=False),
     Column("found_to", String(8)),  # the cursor: every day up to this one has been asked for
-    Column("remarks", JSON, nullable=False),  # what the archive did wrong: [reason, ...]
+    Column("remarks", JSON, nullable=False),  # what the archive did wrong: {reason: how often}
     Column("reason", String(64)),
     Column("created_at", Moment, nullable=False),
     Column("changed_at", Moment, nullable=False),
@@ -373,9 +388,11 @@ retrieval = Table(  # one study of a back-fill
     Column("study_date", String(8), nullable=False),
     Column("expected", JSON, nullable=False),  # {series UID: instances}, as the archive said it last
     Column("held", JSON, nullable=False),  # {series UID: instances}, as we counted them last
+    Column("asked_at", Moment),  # when it was first let come; what was there before did not come by this
     *lease_columns(RetrievalState, RetrievalState.RETRIEVING),
     UniqueConstraint("backfill_id", "study_instance_uid"),
     Index("ix_retrieval_ready", "state", "backfill_id", "id"),
+    Index("ix_retrieval_study_instance_uid", "study_instance_uid"),
 )
 
 watched_file = Table(  # a file of a watched folder that was looked at, as it was then
@@ -398,7 +415,8 @@ notice = Table(  # what people are to be told by e-mail or webhook
     Column("id", Identity, primary_key=True),
     Column("kind", String(16), nullable=False),
     Column("subject", String(200), nullable=False),  # of the night or of the alarm and its moment: told once
-    Column("content", JSON, nullable=False),  # never a patient's data
+    Column("content", JSON, nullable=False),
+    Column("taken", JSON, nullable=False),  # fingerprints of the addresses that have it: they are not told again
     Column("created_at", Moment, nullable=False),
     *lease_columns(DeliveryState, DeliveryState.SENDING),
     UniqueConstraint("kind", "subject"),

@@ -101,8 +101,9 @@ class Trace:
         return [dict(row._mapping) for row in rows]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """How many studies, jobs, deliveries and answers stand in each state, and how many instances there are."""
+        """How many of everything that has a state stand in each, and how many instances there are."""
         counted = {"study": tables.study, "job": tables.job, "delivery": tables.delivery, "answer": tables.answer}
+        counted |= {"retrieval": tables.retrieval, "notice": tables.notice}
         with self._database.read() as connection:
             counts = {name: _by_state(connection, table) for name, table in counted.items()}
             counts["caller"] = _by_state(connection, tables.caller)

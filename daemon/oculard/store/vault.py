@@ -109,6 +109,16 @@ class Vault:
         assert path.is_relative_to(self.folder.resolve()), "a kept path never leaves the vault"
         return path
 
+    def delete(self, kept: str) -> bool:
+        """Delete a kept file; False when it was gone already. Raises VaultUnwritable."""
+        try:
+            self.path(kept).unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as why:
+            raise VaultUnwritable(f"cannot delete a file: {why.strerror}") from why
+        return True
+
     def sweep_spool(self, *, older_than_s: float) -> int:
         """Delete what a dropped association or a killed process left in the spool: it was never acknowledged."""
         swept = 0

@@ -12,7 +12,6 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from oculard import log
 from oculard.clock import Clock
 from oculard.errors import Transient
-from oculard.night import is_open
 from oculard.plan import Family
 from oculard.settings import Settings
 from oculard.store.alarms import Alarms
@@ -56,7 +55,6 @@ class Chores:
         return [
             Chore(do=self.reap, every_s=5),
             Chore(do=self.adopt, every_s=30),
-            Chore(do=self.open_night, every_s=15),
             Chore(do=self.chase_commitments, every_s=10),
             Chore(do=self.park_orphans, every_s=60),
             Chore(do=self.watch_disk, every_s=30),
@@ -80,13 +78,6 @@ class Chores:
             count = self.jobs.adopt(family.name, family.estimator, eyes=family.eyes, actor="upkeep")
             if count:
                 logger.info("jobs adopted", family=family.name, estimator=family.estimator, count=count)
-
-    def open_night(self) -> None:
-        """Let the waiting jobs run while the window is open."""
-        if is_open(self.settings.night, self.clock.now(), self.settings.night_zone):
-            count = self.jobs.release(actor="night")
-            if count:
-                logger.info("night jobs released", count=count)
 
     def chase_commitments(self) -> None:
         """Send again what a peer took and never committed to."""

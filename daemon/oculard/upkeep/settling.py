@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from oculard import log
@@ -11,9 +11,9 @@ from oculard.imaging.eyes import is_complete
 from oculard.imaging.facts import Facts
 from oculard.imaging.kinds import kind_of
 from oculard.imaging.slabs import slab_of
-from oculard.job import Order
+from oculard.job import Order, Wish
 from oculard.plan import Candidate, Family, plan
-from oculard.settings import Expect, Settings
+from oculard.settings import Expect, Rule, Settings
 from oculard.store.studies import Kept, OpenStudy, Studies
 
 logger = log.get("upkeep")
@@ -22,8 +22,17 @@ logger = log.get("upkeep")
 class Settling:
     """Watches the open studies. `step` settles at most one."""
 
-    def __init__(self, settings: Settings, studies: Studies, families: Mapping[str, Family], clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        studies: Studies,
+        families: Mapping[str, Family],
+        clock: Clock,
+        *,
+        wish: Callable[[int], Wish] = lambda _study_id: Wish(),
+    ) -> None:
         self._settings, self._studies, self._families, self._clock = settings, studies, families, clock
+        self._wish = wish  # of the back-fill that brought a study
         self._quiet = timedelta(seconds=settings.settling.quiet_s)
         self._expects = {sender.name: sender.expects for sender in settings.senders}
         self._incomplete: dict[int, datetime] = {}  # looked at already, as it was at that moment
@@ -62,15 +71,22 @@ class Settling:
         return complete
 
     def _settle(self, study_id: int, active_at: datetime | None, why: str, *, actor: str = "upkeep") -> bool:
-        jobs = self._studies.settle(study_id, active_at=active_at, decide=self._decide, actor=actor, why=why)
+        wish = self._wish(study_id)
+
+        def decide(kept: Sequence[Kept]) -> list[Order]:
+            return wish.of(plan_of(kept, self._settings.plan, self._families))
+
+        jobs = self._studies.settle(study_id, active_at=active_at, decide=decide, actor=actor, why=why)
         if jobs is None:
             return False  # an instance arrived meanwhile: not yet
         self._incomplete.pop(study_id, None)
         logger.info("study settled", study_id=study_id, why=why, jobs=jobs)
         return True
 
-    def _decide(self, kept: Sequence[Kept]) -> list[Order]:
-        return plan([candidate(image) for image in kept], self._settings.plan, self._families)
+
+def plan_of(kept: Sequence[Kept], rules: Sequence[Rule], families: Mapping[str, Family]) -> list[Order]:
+    """The plan of what is kept of a study."""
+    return plan([candidate(image) for image in kept], rules, families)
 
 
 def candidate(image: Kept) -> Candidate:

@@ -17,8 +17,22 @@ IDENTITY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     op.add_column("instance", sa.Column("removed_at", sa.DateTime(), nullable=True))
     op.add_column("report", sa.Column("removed_at", sa.DateTime(), nullable=True))
+    op.add_column("alarm", sa.Column("raise_told_at", sa.DateTime(), nullable=True))
+    op.add_column("alarm", sa.Column("clear_told_at", sa.DateTime(), nullable=True))
     op.create_index("ix_report_created_at", "report", ["created_at"], unique=False)
+    op.create_index("ix_report_estimator_id", "report", ["estimator", "id"], unique=False)
+    op.create_index(
+        "ix_job_waiting",
+        "job",
+        ["family", "priority", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
     op.create_index("ix_event_at", "event", ["at"], unique=False)
+    op.create_index("ix_instance_received_at", "instance", ["received_at"], unique=False)
+    for table in ("instance", "report", "report_object"):
+        op.create_index(f"ix_{table}_path", table, ["path"], unique=False)
     _back_fill()
     _folders()
     _notices()
@@ -63,6 +77,7 @@ def _back_fill() -> None:
         sa.Column("study_date", sa.String(length=8), nullable=False),
         sa.Column("expected", sa.JSON(), nullable=False),
         sa.Column("held", sa.JSON(), nullable=False),
+        sa.Column("asked_at", sa.DateTime(), nullable=True),
         *_lease("retrieval", ("wanted", "retrieving", "complete", "gone", "failed"), held="retrieving"),
         sa.ForeignKeyConstraint(["backfill_id"], ["backfill.id"], name=op.f("fk_retrieval_backfill_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_retrieval")),
@@ -71,6 +86,7 @@ def _back_fill() -> None:
         ),
     )
     op.create_index("ix_retrieval_ready", "retrieval", ["state", "backfill_id", "id"], unique=False)
+    op.create_index("ix_retrieval_study_instance_uid", "retrieval", ["study_instance_uid"], unique=False)
 
 
 def _folders() -> None:
@@ -96,6 +112,7 @@ def _notices() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("subject", sa.String(length=200), nullable=False),
         sa.Column("content", sa.JSON(), nullable=False),
+        sa.Column("taken", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         *_lease("notice", ("pending", "sending", "sent", "delivered", "parked"), held="sending"),
         sa.CheckConstraint("kind IN ('night', 'alarm')", name=op.f("ck_notice_kind")),
