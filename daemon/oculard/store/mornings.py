@@ -1,0 +1,209 @@
+"""What happened in a span of time, read from the events and from the rows they speak of. Nothing here writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, FromClause, func, or_, select
+
+from oculard.job import RETRIEVAL, DeliveryState, JobEvent, JobState
+from oculard.store import tables
+from oculard.store.backfills import ACTIVE
+from oculard.store.database import Database
+
+Row = dict[str, Any]
+ENDED = (JobEvent.DONE, JobEvent.REJECT, JobEvent.GIVE_UP)
+SLOWEST = 5
+LISTED_MAX = 200  # rows of one list: more are counted elsewhere, and nobody reads them
+REPORTS_MAX = 200_000  # of one night
+UNDER_WAY = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.SENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """From a moment up to another one, which is not in it any more."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        if self.end < self.start:
+            raise ValueError("a span ends after it has begun")
+
+
+class Mornings:
+    """Questions about a span. Each answer is a list of rows, or counts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def events(self, span: Span) -> dict[str, dict[str, int]]:
+        """Every event, counted by kind and name: spans that follow each other add up to the table."""
+        event = tables.event
+        query = select(event.c.kind, event.c.name, func.count()).where(*_within(event.c.at, span))
+        counts: dict[str, dict[str, int]] = {}
+        with self._database.read() as connection:
+            for kind, name, count in connection.execute(query.group_by(event.c.kind, event.c.name)).all():
+                counts.setdefault(kind, {})[name] = count
+        return counts
+
+    def received(self, span: Span) -> list[Row]:
+        """Images that came, by sender and by what they turned out to be."""
+        event, instance = tables.event, tables.instance
+        came = event.join(instance, instance.c.id == event.c.subject_id)
+        what = (event.c.kind == "instance", event.c.name.in_(("received", "duplicate", "differing-duplicate")))
+        return self._counted(
+            came, (instance.c.sender, event.c.name.label("outcome")), *what, *_within(event.c.at, span)
+        )
+
+    def ended(self, span: Span) -> list[Row]:
+        """Jobs that ended, by family, estimator, how and why."""
+        event, job = tables.event, tables.job
+        what = (event.c.kind == "job", event.c.name.in_(ENDED))
+        columns = (job.c.family, job.c.estimator, event.c.name.label("event"), event.c.reason)
+        return self._counted(
+            event.join(job, job.c.id == event.c.subject_id), columns, *what, *_within(event.c.at, span)
+        )
+
+    def took(self, span: Span) -> list[Row]:
+        """How long each job took that got a report: job, family, eye, estimator, seconds; the longest first."""
+        report, job = tables.report, tables.job
+        query = (
+            select(report.c.job_id, job.c.family, job.c.eye, report.c.estimator, report.c.took)
+            .join_from(report, job, job.c.id == report.c.job_id)
+            .where(*_within(report.c.created_at, span))
+            .limit(REPORTS_MAX)
+        )
+        with self._database.read() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(query).all()]
+        for row in rows:
+            row["seconds"] = sum(value for value in row.pop("took").values() if isinstance(value, int | float))
+        return sorted(rows, key=lambda row: -row["seconds"])
+
+    def models(self, span: Span) -> list[Row]:
+        """Which weights made the reports."""
+        report = tables.report
+        columns = (report.c.estimator, report.c.weights_sha256, report.c.demonstration)
+        return self._counted(report, columns, *_within(report.c.created_at, span))
+
+    def not_reached(self, span: Span) -> list[Row]:
+        """Night jobs that had not begun at the span's end, by family and by why: `quota`, or `time`."""
+        event, job, own = tables.event, tables.job, tables.event.alias("own")
+        newest = (
+            select(func.max(own.c.id))
+            .where(own.c.kind == "job", own.c.subject_id == job.c.id, own.c.at < span.end)
+            .scalar_subquery()
+        )
+        still = or_(
+            job.c.state.in_((JobState.WAITING, JobState.QUEUED, JobState.RUNNING)), job.c.changed_at >= span.end
+        )
+        query = (
+            select(job.c.family, event.c.name, func.count().label("count"))
+            .join_from(job, event, event.c.id == newest)
+            .where(job.c.run_window == "night", job.c.created_at < span.end, still)
+            .where(event.c.target.in_((JobState.WAITING, JobState.QUEUED)))
+            .group_by(job.c.family, event.c.name)
+        )
+        with self._database.read() as connection:
+            return [dict(row._mapping) for row in connection.execute(query).all()]
+
+    def deliveries(self, span: Span) -> list[Row]:
+        """What became of deliveries, by peer, event and reason."""
+        event, delivery = tables.event, tables.delivery
+        columns = (delivery.c.peer, event.c.name.label("event"), event.c.reason)
+        joined = event.join(delivery, delivery.c.id == event.c.subject_id)
+        return self._counted(joined, columns, event.c.kind == "delivery", *_within(event.c.at, span))
+
+    def under_way(self) -> list[Row]:
+        """What is owed to each peer now."""
+        table = tables.delivery
+        return self._counted(table, (table.c.peer, table.c.state), table.c.state.in_(UNDER_WAY))
+
+    def new_senders(self, span: Span) -> list[str]:
+        """Who sent for the first time ever."""
+        event, instance = tables.event, tables.instance
+        came = (
+            select(instance.c.sender)
+            .distinct()
+            .join_from(event, instance, instance.c.id == event.c.subject_id)
+            .where(event.c.kind == "instance", event.c.name == "received", *_within(event.c.at, span))
+            .limit(LISTED_MAX)
+        )
+        before = select(instance.c.id).where(instance.c.received_at < span.start).limit(1)
+        with self._database.read() as connection:
+            senders = connection.execute(came).scalars().all()
+            new = (name for name in senders if not connection.execute(before.where(instance.c.sender == name)).first())
+            return sorted(new)
+
+    def refused_callers(self, span: Span) -> list[Row]:
+        """Who called and was not let in."""
+        table = tables.caller
+        columns = (table.c.calling_ae, table.c.called_ae, table.c.address, table.c.reason, table.c.count)
+        return self._listed(table, columns, table.c.state == "refused", *_within(table.c.last_at, span))
+
+    def alarms(self, span: Span) -> list[Row]:
+        """Alarms that stood at some time of it; `cleared_at` is empty for those that stood at its end."""
+        table = tables.alarm
+        stood = (table.c.raised_at < span.end, or_(table.c.cleared_at.is_(None), table.c.cleared_at >= span.start))
+        rows = self._listed(table, (table.c.name, table.c.subject, table.c.raised_at, table.c.cleared_at), *stood)
+        for row in rows:
+            if row["cleared_at"] is not None and row["cleared_at"] >= span.end:
+                row["cleared_at"] = None
+        return rows
+
+    def backfills(self, span: Span) -> list[Row]:
+        """Back-fills that moved or stand, with the studies of each by state, and how much of them is missing."""
+        table, retrieval = tables.backfill, tables.retrieval
+        columns = (table.c.id, table.c.archive, table.c.date_from, table.c.date_to, table.c.state, table.c.remarks)
+        touched = (table.c.created_at < span.end, or_(table.c.changed_at >= span.start, table.c.state.in_(ACTIVE)))
+        found = self._listed(table, (*columns, table.c.reason), *touched)
+        for row in found:
+            mine = retrieval.c.backfill_id == row["id"]
+            states = self._counted(retrieval, (retrieval.c.state, retrieval.c.reason), mine)
+            row["studies"] = [state | {"ended": state["state"] in RETRIEVAL.ends} for state in states]
+            row["missing"] = self._missing(mine)
+        return found
+
+    def _missing(self, mine: ColumnElement[bool]) -> int:
+        """Instances that the archive said it has, and that did not come, of the studies that failed."""
+        table = tables.retrieval
+        query = select(table.c.expected, table.c.held).where(mine, table.c.state == "failed").limit(REPORTS_MAX)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return sum(max(0, count - row.held.get(uid, 0)) for row in rows for uid, count in row.expected.items())
+
+    def folders(self, span: Span) -> list[Row]:
+        """Files of watched folders, by what became of them."""
+        table = tables.watched_file
+        return self._counted(
+            table, (table.c.folder, table.c.outcome, table.c.reason), *_within(table.c.looked_at, span)
+        )
+
+    def people(self, span: Span) -> list[Row]:
+        """Jobs that a person should look at, with what identifies the patient: only for a site that asks for it."""
+        event, job, study = tables.event, tables.job, tables.study
+        joined = event.join(job, job.c.id == event.c.subject_id).join(study, study.c.id == job.c.study_id)
+        columns = (job.c.id, job.c.family, job.c.eye, event.c.name.label("event"), event.c.reason)
+        what = (event.c.kind == "job", event.c.name.in_((JobEvent.REJECT, JobEvent.GIVE_UP)))
+        patient = (study.c.patient_id, study.c.accession_number)
+        return self._listed(joined, (*columns, *patient), *what, *_within(event.c.at, span))
+
+    def _counted(self, source: FromClause, columns: tuple[Any, ...], *where: ColumnElement[bool]) -> list[Row]:
+        query = select(*columns, func.count().label("count")).select_from(source).where(*where)
+        with self._database.read() as connection:
+            return _rows(connection, query.group_by(*columns).order_by(*columns))
+
+    def _listed(self, source: FromClause, columns: tuple[Any, ...], *where: ColumnElement[bool]) -> list[Row]:
+        query = select(*columns).select_from(source).where(*where).order_by(columns[0]).limit(LISTED_MAX)
+        with self._database.read() as connection:
+            return _rows(connection, query)
+
+
+def _rows(connection: Connection, query: Any) -> list[Row]:
+    return [dict(row._mapping) for row in connection.execute(query).all()]
+
+
+def _within(at: ColumnElement[Any], span: Span) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return at >= span.start, at < span.end
