@@ -157,8 +157,8 @@ CONDITIONS = _listed(
     Condition(
         name="orphan-files",
         clears=Clears.ITSELF,
-        means="The vault holds files that no database row knows.",
-        means_ja="データベースにないファイルが保管庫にあります。",
+        means="Files of the vault that no database row knows were put aside.",
+        means_ja="データベースにないファイルを、保管庫の別の場所に移しました。",
     ),
     Condition(
         name="pacs-silent",

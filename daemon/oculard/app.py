@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import tempfile
+import sys
 import threading
 import time
 import uuid
@@ -13,12 +13,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
 from zoneinfo import ZoneInfo
 
 from oculard import __version__, log
 from oculard.clock import SystemClock
 from oculard.errors import Misconfigured, Transient
+from oculard.log_files import MIB, LogFile
 from oculard.settings import Settings
 from oculard.store.alarms import Alarms
 from oculard.store.answers import Answers
@@ -31,6 +33,7 @@ from oculard.store.instances import Instances
 from oculard.store.jobs import Jobs
 from oculard.store.night_jobs import NightJobs
 from oculard.store.notices import Notices
+from oculard.store.orphans import Orphans
 from oculard.store.queue import Queue
 from oculard.store.reannotations import Reannotations
 from oculard.store.retrievals import Retrievals
@@ -38,10 +41,13 @@ from oculard.store.roles import BEAT_S, Roles
 from oculard.store.studies import Studies
 from oculard.store.trace import Trace
 from oculard.store.vault import GIB, Vault
+from oculard.store.watched import Watched
 
 if TYPE_CHECKING:
     from oculard.report.request import Device
+    from oculard.retrieve.backfill import Backfilling
     from oculard.upkeep.clockwork import Chore
+    from oculard.upkeep.reannotation import Reannotation
 
 IDLE_S = 0.1  # how soon an idle loop looks again
 PAUSE_S = 2.0  # how long a loop rests when the world fails
@@ -126,6 +132,16 @@ class App:
     @cached_property
     def trace(self) -> Trace:
         return Trace(self.database, self.clock)
+
+    @cached_property
+    def orphans(self) -> Orphans:
+        return Orphans(self.database, self.vault)
+
+    def take_orphan(self, path: Path) -> None:
+        """Take a file of the vault that no row knows into custody, by the same way as any other."""
+        from oculard.intake.role import folder_import
+
+        folder_import(self.settings, self.instances, self.vault, sender="orphan").take(path)
 
     def prepare(self) -> None:
         """See that database and folders are as they must be before anything runs. Raises Misconfigured."""
@@ -231,28 +247,26 @@ def run_sender(app: App, name: str) -> None:
 
 def run_fetcher(app: App, name: str) -> None:
     """Back-fill and watched folders, until the clock is stopped. Each association to an archive has a thread."""
-    tempfile.tempdir = str(app.vault.spool)  # what comes by C-GET is written there: the vault's disk has the room
-    steps = [*_backfill_steps(app, name), *_folder_steps(app)]
+    backfillings = _backfillings(app, name)
+    steps = [*(one.step for one in backfillings), *_folder_steps(app)]
     with ThreadPoolExecutor(max_workers=max(1, len(steps)), thread_name_prefix="fetcher") as threads:
         running = [threads.submit(_beside, app, step) for step in steps]
         _loop(app, "fetcher", name, lambda: False)
+        with ThreadPoolExecutor(max_workers=max(1, len(backfillings))) as enders:
+            list(enders.map(lambda one: one.close(), backfillings))  # a study may be half an hour on its way
     for one in running:
         one.result()  # a bug in a thread is this process's bug
 
 
-def _backfill_steps(app: App, name: str) -> list[Callable[[], bool]]:
-    """One step for each association that may be open to an archive."""
-    from oculard.inference.estimators import families, find
+def _backfillings(app: App, name: str) -> list[Backfilling]:
+    """One for each association that may be open to an archive."""
     from oculard.intake.role import folder_import
     from oculard.night import is_open
     from oculard.retrieve.archives import archive_of
     from oculard.retrieve.backfill import Backfilling, Surroundings
     from oculard.retrieve.restraint import Pace, Rest
-    from oculard.upkeep.reannotation import Reannotation
 
-    settings, steps = app.settings, []
-    served = families(find(settings.worker.bundles)[0], settings.worker.estimators) if settings.archives else {}
-    again = Reannotation(app.reannotations, settings.plan, served)
+    settings, made, again = app.settings, [], reannotation(app)
     for entry in settings.archives:
         importer = folder_import(settings, app.instances, app.vault, sender=entry.name)
         around = Surroundings(
@@ -267,9 +281,9 @@ def _backfill_steps(app: App, name: str) -> list[Callable[[], bool]]:
         )
         pace, rest = Pace(entry.studies_per_min), Rest(entry.name, app.alarms)
         for number in range(entry.associations):
-            archive = archive_of(entry, settings, app.vault.spool)
-            steps.append(Backfilling(entry, archive, around, pace=pace, rest=rest, finds=number == 0).step)
-    return steps
+            archive = archive_of(entry, settings, app.vault)
+            made.append(Backfilling(entry, archive, around, pace=pace, rest=rest, finds=number == 0))
+    return made
 
 
 def _folder_steps(app: App) -> list[Callable[[], bool]]:
@@ -290,10 +304,20 @@ def _folder_steps(app: App) -> list[Callable[[], bool]]:
     ]
 
 
+def reannotation(app: App) -> Reannotation:
+    """Orders again what the bundles in force have not done."""
+    from oculard.inference.estimators import families, find
+    from oculard.upkeep.reannotation import Reannotation
+
+    served = families(find(app.settings.worker.bundles)[0], app.settings.worker.estimators)
+    return Reannotation(app.reannotations, app.settings.plan, served)
+
+
 def run_upkeep(app: App, name: str) -> None:
     """Settling and the chores, until the clock is stopped."""
     from oculard.inference.estimators import families, find
     from oculard.upkeep.clockwork import Chores, schedule
+    from oculard.upkeep.night_orders import NightOrders
     from oculard.upkeep.night_watch import NightWatch
     from oculard.upkeep.settling import Settling
 
@@ -313,12 +337,39 @@ def run_upkeep(app: App, name: str) -> None:
     night = NightWatch(
         night=app.settings.night, time_zone=app.settings.night_zone, jobs=app.night_jobs, clock=app.clock
     )
-    scheduler = schedule([*chores.all(), *night.all(), *_watching(app), *_telling(app, name)], app.clock)
+    orders = NightOrders(
+        night=app.settings.night, time_zone=app.settings.night_zone, backfills=app.backfills, clock=app.clock
+    )
+    scheduler = schedule(
+        [*chores.all(), *night.all(), *orders.all(), *_keeping(app), *_watching(app), *_telling(app, name)], app.clock
+    )
     scheduler.start()
     try:
         _loop(app, "upkeep", name, settling.step)
     finally:
         scheduler.shutdown(wait=True)
+
+
+def _keeping(app: App) -> list[Chore]:
+    """The chores that keep vault and database in order."""
+    from oculard.store.retention import Retention
+    from oculard.store.tidying import Tidying
+    from oculard.upkeep.housekeeping import Housekeeping
+
+    committing = [peer.name for peer in app.settings.peers if peer.commitment]
+    return Housekeeping(
+        settings=app.settings.retention,
+        night=app.settings.night,
+        time_zone=app.settings.night_zone,
+        retention=Retention(app.database, app.vault, app.clock, committing=committing),
+        orphans=app.orphans,
+        tidying=Tidying(app.database, app.clock),
+        vault=app.vault,
+        alarms=app.alarms,
+        take=app.take_orphan,
+        is_idle=lambda: not any(queue.holders() for queue in app.queues) and not app.instances.owners(),
+        clock=app.clock,
+    ).all()
 
 
 def _watching(app: App) -> list[Chore]:
@@ -343,6 +394,8 @@ def _telling(app: App, name: str) -> list[Chore]:
     from oculard.store.news import News
     from oculard.upkeep.addresses import read_addresses
     from oculard.upkeep.alarm_notices import AlarmNotices
+    from oculard.upkeep.morning import MorningMaker
+    from oculard.upkeep.morning_notice import MorningNotice
     from oculard.upkeep.notices import Postman
 
     settings, addresses = app.settings, read_addresses(app.settings.notify_urls)
@@ -355,7 +408,9 @@ def _telling(app: App, name: str) -> list[Chore]:
             station=settings.site.station,
             clock=app.clock,
         ).all()
-    return chores
+    maker = MorningMaker(settings=settings, database=app.database, vault=app.vault, clock=app.clock)
+    wanted = bool(addresses) and settings.notify.night
+    return chores + MorningNotice(maker=maker, notices=app.notices, is_wanted=wanted).all()
 
 
 def run_web(app: App, name: str) -> None:
@@ -384,13 +439,22 @@ def roles_of(settings: Settings) -> list[str]:
 
 def run_role(app: App, role: str, *, name: str | None, supervised: bool) -> None:
     """Run one role in this process until SIGTERM, SIGINT or, when supervised, the end of its supervisor."""
-    log.configure(level=app.settings.log.level, form=app.settings.log.form, role=role)
+    configure_log(app.settings, role)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: app.clock.stop())
     if supervised:
         threading.Thread(target=_follow_supervisor, args=(app.clock,), name="supervisor", daemon=True).start()
     app.prepare()
     ROLES[role](app, name or role_name(role))
+
+
+def configure_log(settings: Settings, role: str) -> None:
+    """Events of this process go to stderr, or into its role's file."""
+    to, where = sys.stderr, settings.log
+    if where.folder is not None:
+        file = LogFile(where.folder, role, bytes_max=int(where.file_mib * MIB), files=where.files)
+        to = cast("TextIO", file)  # all of it that a log needs
+    log.configure(level=where.level, form=where.form, role=role, to=to)
 
 
 def role_name(role: str) -> str:

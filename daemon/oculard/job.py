@@ -214,12 +214,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a back-fill wants done with the studies that it brings."""
+    """What somebody wants done with some studies, of all that the plan would do."""
 
     families: tuple[str, ...] = ()  # () means all that the plan wants
-    by_night: bool = False  # whatever the plan says
+    window: str | None = None  # "now" or "night", whatever the plan says
 
     def of(self, orders: Iterable[Order]) -> list[Order]:
-        """The plan's orders as the back-fill wants them."""
+        """The plan's orders as they are wanted."""
         wanted = [order for order in orders if not self.families or order.family in self.families]
-        return [replace(order, window="night") for order in wanted] if self.by_night else wanted
+        return wanted if self.window is None else [replace(order, window=self.window) for order in wanted]

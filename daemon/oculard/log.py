@@ -31,6 +31,7 @@ ALLOWED = frozenset(
         "answer",
         "association",
         "attempts",
+        "backfill",
         "bundle",
         "called_ae",
         "calling_ae",

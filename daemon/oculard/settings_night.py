@@ -12,6 +12,7 @@ from oculard.settings_shapes import AeTitle, Clocktime, Port, Section, Slug, che
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Quota = Annotated[int, Field(ge=0)]
+Modality = Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]  # PS3.5 6.2, CS
 
 
 class Night(Section):
@@ -29,7 +30,13 @@ class Night(Section):
     job_s_first: float = Field(
         60.0, gt=0, description="Expected duration of a job while none of its family has been measured here."
     )
-    backfill_from: str = Field("", description="An archive: each night the studies of yesterday are fetched from it.")
+    backfill_from: str = Field(
+        "", description="An archive: each night the studies of that day and the day before are fetched from it."
+    )
+    backfill_modalities: list[Modality] = Field(
+        ["OP", "OPT", "OPTENF", "OPTBSV"],
+        description="Studies with one of these are fetched, by night and by `oculard backfill`; [] means all.",
+    )
     report_language: Literal["en", "ja"] = Field("en", description="Of the morning report: en | ja.")
     report_patients: bool = Field(
         False, description="Whether the morning report shows patient IDs and accession numbers."

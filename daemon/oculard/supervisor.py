@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from oculard import log
-from oculard.app import IDLE_S, App, is_dead, role_name, roles_of
+from oculard.app import IDLE_S, App, configure_log, is_dead, role_name, roles_of
 from oculard.errors import Misconfigured, Transient
 from oculard.job import backoff_s
 
@@ -45,7 +45,7 @@ class Supervisor:
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT. Raises Misconfigured when a child says that it is."""
         app = self._app
-        log.configure(level=app.settings.log.level, form=app.settings.log.form, role="run")
+        configure_log(app.settings, "run")
         app.prepare()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: app.clock.stop())

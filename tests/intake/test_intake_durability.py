@@ -17,8 +17,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from devices import OPHTHALMIC_8_BIT, Device, Site, encode, fragments, photograph, store
 from oculard.clock import SystemClock
-from oculard.intake import spool as spool_module
 from oculard.intake.role import BEAT_EVERY
+from oculard.store import spool as spool_module
 from oculard.store import vault as vault_module
 from oculard.store.database import Database, DatabaseDown
 from oculard.store.instances import Instances

@@ -75,7 +75,7 @@ def opened(here: Site, **entry: Any) -> Archive:
     """The client of an archive."""
     values = {"name": "pacs", "ae_title": "ORTHANC", "host": "127.0.0.1", "find_s": 20.0, "study_s": 60.0}
     settings = here.settings.model_copy(update={"intake": here.settings.intake.model_copy(update={"port": here.port})})
-    return archive_of(Entry(**(values | entry)), settings, here.vault.spool)
+    return archive_of(Entry(**(values | entry)), settings, here.vault)
 
 
 def taking(here: Site) -> Take:

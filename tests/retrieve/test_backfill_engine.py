@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from scripted import FIRST, LAST, Fetcher, Killed, ScriptedArchive
 from sqlalchemy import update
 
 from fakes import FakeClock
@@ -22,7 +23,6 @@ from oculard.retrieve.archive import (
 )
 from oculard.retrieve.restraint import Pace
 from oculard.store import tables
-from scripted import FIRST, LAST, Fetcher, Killed, ScriptedArchive
 from shelf import Shelf
 
 DAY = timedelta(days=1)
@@ -79,6 +79,8 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(
 ) -> None:
     """At every n-th question or instance in turn the process dies; the next one goes on on the same database."""
     backfill, kills = fetcher.order(), 0
+    fetcher.entry = {"attempts_max": 20}
+    fetcher.restart()
     for number in (0, 1, 1, 2, 2, 3, 3, 5, 5, 8, 8, 99):
         archive.script = {question: [None] * number + [Killed()]}
         try:
@@ -409,6 +411,7 @@ def test_the_pace_is_kept(fetcher: Fetcher, archive: ScriptedArchive, clock: Fak
     fetcher.run()
     assert len(at) == 6
     assert min(later - earlier for earlier, later in pairwise(at)) >= timedelta(seconds=6)
+    clock.pass_(6)
     begun = clock.now()
     fetcher.order(families=("systemic",))
     fetcher.run()

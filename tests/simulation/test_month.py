@@ -11,14 +11,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from month_world import BERLIN, CLOSES, MONTH_ENDS, OPENS, PACS_DOWN, WHOLE, Month, closing
+from month_world import BERLIN, CLOSES, FIRST, MONTH_ENDS, OPENS, PACS_DOWN, WHOLE, Month, closing
 from sqlalchemy import func, select
 
 from oculard.job import DELIVERY, JOB
+from oculard.night import window_of
 from oculard.store import tables
+from oculard.upkeep.morning import MorningMaker
 
 STUDIES = 2_000  # in the short form
 LONG_SEEDS = 1_000  # of the seeded simulation: whoever asks for so many gets the long month, too
@@ -39,6 +42,7 @@ def live(seed: int, studies: int, folder: Path, plant: Callable[[Month], None] =
     look_at_the_studies(month)
     look_at_the_nights(month)
     look_at_the_events(month)
+    look_at_the_mornings(month)
     return month
 
 
@@ -102,6 +106,34 @@ def look_at_the_events(month: Month) -> None:
     assert sum(len(batch.jobs) for batch in month.begun) <= _events(month, "job", "claim")
     ends = sum(_events(month, "delivery", name) for name in ("done", "retry", "lost"))
     assert _events(month, "delivery", "claim") == ends
+
+
+def look_at_the_mornings(month: Month) -> None:
+    """The reports follow each other without a gap, and what they count adds up to the table of events."""
+    night, zone = month.settings.night, month.settings.night_zone
+    maker = MorningMaker(settings=month.settings, database=month.database, vault=month.shelf.vault, clock=month.clock)
+    days = (month.clock.now().astimezone(BERLIN).date() - FIRST).days
+    mornings = []
+    for day in range(-1, days + 1):
+        window = window_of(night, FIRST + timedelta(days=day), zone)
+        assert window is not None
+        mornings.append(maker.make(window))
+    assert all(one.span.end == other.span.start for one, other in pairwise(mornings))
+    told = Counter(
+        {
+            (kind, name): sum(morning.events.get(kind, {}).get(name, 0) for morning in mornings)
+            for kind in ("instance", "study", "job", "delivery")
+            for name in {name for morning in mornings for name in morning.events.get(kind, {})}
+        }
+    )
+    event = tables.event
+    with month.database.read() as connection:
+        rows = connection.execute(select(event.c.kind, event.c.name))
+        assert told == Counter(tuple(row) for row in rows)
+    assert sum(morning.total("done") for morning in mornings) == told["job", "done"]
+    assert sum(peer["delivered"] for morning in mornings for peer in morning.peers) == told["delivery", "done"]
+    assert mornings[-1].missed == 0  # at the end nothing waits
+    assert any(row["why"] == "quota" for morning in mornings for row in morning.not_reached)
 
 
 def _events(month: Month, kind: str, name: str) -> int:

@@ -125,7 +125,7 @@ def test_a_study_is_claimed_by_one_and_only_where_it_may_be(shelf: Shelf) -> Non
     assert claim(shelf, anytime_only=True) is None
     night = claim(shelf)
     assert night is not None
-    assert (night.study_instance_uid, night.wish) == ("1.1", Wish(by_night=True))
+    assert (night.study_instance_uid, night.wish) == ("1.1", Wish(window="night"))
     assert claim(shelf) is None
 
 
@@ -252,7 +252,7 @@ def test_a_brought_study_is_planned_as_its_back_fill_wants(shelf: Shelf) -> None
     bring(shelf, anytime=False, families=("faz",))
     shelf.receive("1.2.3.1.1")
     (study,) = shelf.studies.open()
-    assert shelf.retrievals.wish(study.id) == Wish(families=("faz",), by_night=True)
+    assert shelf.retrievals.wish(study.id) == Wish(families=("faz",), window="night")
 
 
 def test_a_range_that_ends_before_it_begins_is_none() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from certificate_samples import certificate
 from daemons import Daemon
 from inboxes import Webhook, webhook
+from oculard.job import DeliveryEvent
 from peers import free_port
 
 SECRET = "geheim-9731"
@@ -28,10 +31,10 @@ def url(port: int) -> str:
 
 
 def in_a_file(folder: Path, *urls: str) -> str:
-    """The configuration of URLs that stand in a file."""
+    """The configuration of URLs that stand in a file; of the night nobody is told."""
     file = folder / "urls"
     file.write_text("\n".join(urls), encoding="utf-8")
-    return f'\n[notify]\nurls_file = "{file}"\n'
+    return f'\n[notify]\nnight = false\nurls_file = "{file}"\n'
 
 
 def test_a_model_that_is_missing_is_told(make_daemon: Callable[..., Daemon], hook: Webhook, tmp_path: Path) -> None:
@@ -83,6 +86,35 @@ def test_the_administrator_tries_every_address(
 
     (tmp_path / "urls").write_text(url(hook.port))
     assert daemon.run("notify").returncode == 0
+
+
+def test_the_doctor_looks_at_certificates(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """How long each lasts; one that ends soon, and a file that holds none."""
+    paths = [tmp_path / name for name in ("good.pem", "ending.pem", "none.pem")]
+    for path, days in zip(paths, (365.5, 5.5), strict=False):
+        path.write_bytes(certificate(datetime.now(UTC) + timedelta(days=days)))
+    paths[2].write_text("nothing")
+    done = make_daemon(f"\n[alarms]\ncertificates = {json.dumps([str(path) for path in paths])}\n").run(
+        "doctor", "--json"
+    )
+
+    found = [one for one in json.loads(done.stdout) if one["what"] == "certificate"]
+    assert [one["state"] for one in found] == ["fine", "look", "WRONG"]
+    assert [one["found"].endswith("days left") for one in found] == [True, True, False]
+    assert "5 days left" in found[1]["found"]
+
+
+def test_a_parked_notice_is_sent_again_by_a_person(make_daemon: Callable[..., Daemon]) -> None:
+    """`retry --notices`; the next time there is none."""
+    daemon = make_daemon()
+    daemon.app.notices.tell("night", "2026-11-28", {"title": "t", "text": "x", "html": None})
+    notice = daemon.app.notices.claim("test", lease_s=60)
+    assert notice is not None
+    daemon.app.notices.settle(notice, DeliveryEvent.PARK, taken=[])
+
+    assert daemon.run("retry", "--notices").returncode == 0
+    assert daemon.app.notices.queue.counts() == {"pending": 1}
+    assert daemon.run("retry", "--notices").returncode == 1
 
 
 def test_without_an_address_notify_says_where_to_write_it(make_daemon: Callable[..., Daemon]) -> None:

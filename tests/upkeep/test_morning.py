@@ -291,14 +291,20 @@ def test_people_are_told_once(shelf: Shelf, clock: FakeClock) -> None:
         with shelf.database.read() as connection:
             return list(connection.execute(select(tables.notice.c.subject).order_by(tables.notice.c.id)).scalars())
 
+    shelf.receive("1.1")
     at(clock, 21, 5)
     first = telling()
     first.tell_of_night()
-    assert subjects() == ["2026-11-19"]
+    assert subjects() == []  # the last night was over before this daemon was there
     at(clock, 21, 6)
+    at(clock, 22, 5)
+    first = telling()
+    first.tell_of_night()
+    assert subjects() == ["2026-11-20"]
+    at(clock, 22, 6)
     for chore in (first, first, telling()):
         chore.tell_of_night()
-    assert subjects() == ["2026-11-19", "2026-11-20"]
+    assert subjects() == ["2026-11-20", "2026-11-21"]
     clock.pass_(timedelta(days=2, hours=1).total_seconds())
     assert [chore.name for chore in telling().all()] == ["tell_of_night"]
     assert MorningNotice(maker=maker(shelf), notices=Notices(shelf.database, clock), is_wanted=False).all() == []
@@ -306,6 +312,7 @@ def test_people_are_told_once(shelf: Shelf, clock: FakeClock) -> None:
 
 def test_an_old_night_is_no_news(shelf: Shelf, clock: FakeClock) -> None:
     """A daemon that was off for a week does not begin with last week."""
+    shelf.receive("1.1")
     clock.at = datetime(2026, 11, 25, 1, 0, tzinfo=UTC)
     making = maker(shelf, days=["mon"])  # the last one ended on Tuesday the 24th, the one before a week earlier
     MorningNotice(maker=making, notices=Notices(shelf.database, clock), is_wanted=True).tell_of_night()

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from oculard import __version__
-from oculard.cli import backfill, configuration, demo, doctor, keeping, night, notify, people, roles, transfer, watch
+from oculard.cli import (
+    backfill,
+    configuration,
+    demo,
+    doctor,
+    keeping,
+    night,
+    notify,
+    people,
+    reannotate,
+    roles,
+    transfer,
+    watch,
+)
 from oculard.cli.context import Context, print_lines
 
 
@@ -22,7 +35,7 @@ def build() -> typer.Typer:
         add_completion=False,
     )
     app.callback()(_begin)
-    for group in (roles, doctor, watch, notify, people, transfer, backfill, keeping, demo):
+    for group in (roles, doctor, watch, notify, people, transfer, backfill, reannotate, keeping, demo):
         group.register(app)
     app.add_typer(configuration.config, name="config")
     app.add_typer(configuration.db, name="db")

@@ -7,30 +7,20 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from oculard.cli.check import FINE, WARNING, WRONG, Check, wrong
 from oculard.cli.context import AsJson, Context, context, print_json, print_table, say
+from oculard.cli.telling_checks import addresses, certificates
 from oculard.errors import OculardError
 
 if TYPE_CHECKING:
     from oculard.settings import Worker
     from oculard_models.registry import Bundle
-
-FINE, WARNING, WRONG = "fine", "look", "WRONG"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was looked at."""
-
-    what: str
-    state: str  # "fine", "look" (it works, but ...), "WRONG"
-    found: str
-    hint: str = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -52,8 +42,8 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
             _senders,
             _peers,
             _watched,
-            _addresses,
-            _certificates,
+            addresses,
+            certificates,
         )
         for check in look(found)
     ]
@@ -61,9 +51,9 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
         print_json([asdict(check) for check in checks])
     else:
         print_table(("check", "state", "found", "hint"), [[c.what, c.state, c.found, c.hint] for c in checks])
-    wrong = sum(check.state == WRONG for check in checks)
-    say("everything is ready" if not wrong else f"{wrong} of {len(checks)} checks found something wrong")
-    if wrong:
+    count = sum(check.state == WRONG for check in checks)
+    say("everything is ready" if not count else f"{count} of {len(checks)} checks found something wrong")
+    if count:
         raise typer.Exit(1)
 
 
@@ -103,7 +93,7 @@ def _database(found: Context) -> Iterator[Check]:
     try:
         found.app.database.check()
     except OculardError as why:
-        yield _wrong("database", why)
+        yield wrong("database", why)
     else:
         url = found.app.database.url.render_as_string(hide_password=True)
         yield Check(what="database", state=FINE, found=f"{url}, revision {found.app.database.revisions()[1]}")
@@ -126,7 +116,7 @@ def _models(found: Context) -> Iterator[Check]:
     try:
         chosen = families(bundles, worker.estimators)
     except OculardError as why:
-        yield _wrong("bundle", why)
+        yield wrong("bundle", why)
         return
     yield _gate(bundles, worker)
     choice = choose(worker.runner, worker.providers)
@@ -154,7 +144,7 @@ def _gate(bundles: list[Bundle], worker: Worker) -> Check:
     try:
         served = serve_gate(bundles, worker.quality_gate, worker.threads, worker.disc_finder)
     except GateRefused as why:
-        return _wrong("quality gate", why)
+        return wrong("quality gate", why)
     return Check(what="quality gate", state=FINE, found=f"{served.name}: self-test passed")
 
 
@@ -245,44 +235,6 @@ def _may_move(source: Path, target: Path) -> bool:
     if not target.is_dir() or source.stat().st_dev != target.stat().st_dev:
         return False
     return os.access(source, os.W_OK) and os.access(target, os.W_OK)
-
-
-def _addresses(found: Context) -> Iterator[Check]:
-    """Whether the URLs of [notify] are understood; nothing is sent, and only scheme and host are shown."""
-    from oculard.upkeep.addresses import read_addresses
-
-    try:
-        addresses = read_addresses(found.settings.notify_urls)
-    except OculardError as why:
-        yield _wrong("notices", why)
-        return
-    for address in addresses:
-        if address.is_understood:
-            yield Check(what="notices", state=FINE, found=f"to {address.place}; `oculard notify` sends a test")
-        else:
-            hint = "[notify] urls_file: one Apprise URL a line, as in mailtos://user:pass@host; is all of it there?"
-            yield Check(what="notices", state=WRONG, found=f"{address.place} is not understood", hint=hint)
-
-
-def _certificates(found: Context) -> Iterator[Check]:
-    """Whether the files of [alarms] certificates can be read, and how long they last."""
-    from oculard.upkeep.certificates import Unreadable, ends_at
-
-    for path in found.settings.alarms.certificates:
-        try:
-            left = ends_at(path) - found.app.clock.now()
-        except Unreadable as why:
-            yield _wrong("certificate", why)
-            continue
-        is_ending = left.days < found.settings.alarms.certificate_days
-        hint = "put a new certificate there" if is_ending else ""
-        yield Check(
-            what="certificate", state=WARNING if is_ending else FINE, found=f"{path}: {left.days} days left", hint=hint
-        )
-
-
-def _wrong(what: str, why: OculardError) -> Check:
-    return Check(what=what, state=WRONG, found=str(why), hint=why.hint)
 
 
 def _roles(found: Context) -> list[Any]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from oculard.cli.context import AsJson, context, print_json, print_lines, print_table
+from oculard.cli.night_report import report
 
 if TYPE_CHECKING:
     from oculard.upkeep.night_plan import Kind, Plan
@@ -27,6 +28,7 @@ COLUMNS = (
     "done at",
 )
 night = typer.Typer(help="What the night will do, and what it did.", no_args_is_help=True)
+night.command()(report)
 
 
 @night.command()

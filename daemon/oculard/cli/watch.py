@@ -56,6 +56,7 @@ def register(app: typer.Typer) -> None:
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """How the daemon is: processes, counts, disk, alarms. Exit code 1 when something needs a person."""
     from oculard.alarm import sentence
+    from oculard.cli.backfill import backfill_rows
     from oculard.store.trace import Trace
 
     app = context(ctx).checked_app
@@ -73,6 +74,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         "roles": roles,
         "counts": trace.counts(),
         "oldest": trace.oldest(),
+        "backfills": backfill_rows(app, active=True),
         "disk": {"free_gib": round(free_gib, 2), "mark_gib": mark, "accepting": free_gib >= mark},
         "folders": app.watched.summary(folder.name for folder in app.settings.folders),
         "alarms": alarms,
@@ -81,7 +83,8 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         print_json(told)
     else:
         _print_status(told)
-    missing = NEEDED - {role.role for role in app.roles.list() if app.roles.is_alive(role)}
+    fetches = {"fetcher"} if app.settings.archives or app.settings.folders else set()
+    missing = (NEEDED | fetches) - {role.role for role in app.roles.list() if app.roles.is_alive(role)}
     if missing:
         say(f"not running: {', '.join(sorted(missing))} (start `oculard run`)")
     if alarms or missing or free_gib < mark:
@@ -224,6 +227,10 @@ def _print_status(told: dict[str, Any]) -> None:
     counts["instance"]["MiB"] = round(told["counts"]["instance"]["bytes"] / MIB)
     rows = [[kind, state, count] for kind, by_state in counts.items() for state, count in by_state.items()]
     print_table(("what", "state", "count"), rows, title="Counts")
+    if told["backfills"]:
+        from oculard.cli.backfill import print_backfills
+
+        print_backfills(told["backfills"], title="Back-fills under way")
     disk = told["disk"]
     print_lines([f"disk: {disk['free_gib']} GiB free, mark {disk['mark_gib']} GiB"])
     rows = [[name, what, count] for name, by_outcome in told["folders"].items() for what, count in by_outcome.items()]

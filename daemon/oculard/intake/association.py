@@ -26,8 +26,8 @@ from oculard.intake.custody import Offer
 from oculard.intake.handlers import Reply, StoreHandler
 from oculard.intake.policy import LIMIT_REACHED, Admitted, Call, Policy, Refused
 from oculard.intake.receiver import NotAcceptable, Receiver
-from oculard.intake.spool import Spooler
 from oculard.store.instances import Instances
+from oculard.store.spool import Spooler
 
 HANG_UP_S = 5.0  # how long the network thread may take to notice that its socket is closed
 logger = log.get("intake")

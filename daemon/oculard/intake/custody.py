@@ -9,9 +9,9 @@ from oculard.errors import Rejected
 from oculard.imaging.facts import BadHeader, Facts, read_facts
 from oculard.intake.header import UNPARSABLE, BadDataSet, read_header
 from oculard.intake.policy import Call
-from oculard.intake.spool import Spool
 from oculard.settings import Store
 from oculard.store.instances import Arrival, Instances, Received
+from oculard.store.spool import Spool
 from oculard.store.vault import GIB, VaultUnreadable
 
 

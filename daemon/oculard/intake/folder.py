@@ -21,7 +21,7 @@ from oculard.intake.contexts import TRANSFER_SYNTAXES, is_storage
 from oculard.intake.custody import Custody, Offer, facts_of
 from oculard.intake.header import UNPARSABLE, VRS
 from oculard.intake.policy import Call
-from oculard.intake.spool import PREAMBLE, Spooler, TooLarge
+from oculard.store.spool import PREAMBLE, Spooler, TooLarge
 from oculard.store.vault import GIB
 
 SENDER = "import"

@@ -14,7 +14,7 @@ from oculard.errors import Rejected
 from oculard.imaging.facts import is_uid
 from oculard.intake.contexts import is_storage
 from oculard.intake.header import UNPARSABLE
-from oculard.intake.spool import Spool, Spooler
+from oculard.store.spool import Spool, Spooler
 
 MESSAGE_BYTES_MAX = 16 << 20  # of a message that is no C-STORE: 10,000 references to commit to are about 2 MB
 MESSAGES_WAITING_MAX = 4  # nobody may send a request before the last one is answered (PS3.7 D.3.3.3)

@@ -15,12 +15,12 @@ from oculard.intake.folder import SENDER, FolderImport
 from oculard.intake.handlers import StoreHandler
 from oculard.intake.policy import Policy
 from oculard.intake.server import IntakeServer
-from oculard.intake.spool import Spooler
 from oculard.settings import Settings
 from oculard.store.answers import Answers
 from oculard.store.callers import Callers
 from oculard.store.deliveries import Deliveries
 from oculard.store.instances import Instances
+from oculard.store.spool import Spooler
 from oculard.store.vault import Vault
 
 BEAT_EVERY = timedelta(seconds=20)  # with the longest answer, well below what the store takes for dead

@@ -14,9 +14,9 @@ from oculard import log
 from oculard.clock import Clock
 from oculard.errors import Rejected, Transient
 from oculard.intake.folder import FolderImport, StillGrowing
-from oculard.intake.spool import TooLarge
 from oculard.settings_night import Folder
 from oculard.store.alarms import Alarms
+from oculard.store.spool import TooLarge
 from oculard.store.vault import GIB
 from oculard.store.watched import Seen, Stamp, Watched
 

@@ -12,9 +12,11 @@ from typing import Protocol
 
 from oculard.errors import Permanent, Transient
 
-UID = re.compile(r"^[0-9][0-9.]{0,63}$")
+UID = re.compile(r"[0-9][0-9.]{0,63}")
+COUNT = re.compile(r"[0-9]{1,9}")
 DAY = "%Y%m%d"  # DICOM DA, PS3.5 6.2
 INSTANCES_MAX = 100_000  # of one study; no eye clinic has more
+SOME_FAILED = "sub-operations-failed"
 Take = Callable[[Path], object]  # a finished Part 10 file in the spool, on its way into custody
 
 
@@ -79,7 +81,7 @@ class Archive(Protocol):
         """Let a study come; returns when the archive says that it is done."""
 
     def close(self) -> None:
-        """Leave the archive alone."""
+        """End what is under way, from another thread too: it raises Stopping, and so does whatever is asked later."""
 
 
 class ArchiveAway(Transient):
@@ -102,6 +104,10 @@ class ArchiveBusy(ArchiveAway):
     reason = "archive-busy"
     hint = "the archive asks for patience: fewer [[archives]] associations or studies_per_min"
 
+    def __init__(self, message: str, *, after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.after_s = after_s  # it asks not to be asked for so long
+
 
 class ArchiveRefused(Permanent):
     """It does not want us, or does not know how: a person must change its configuration or ours."""
@@ -116,6 +122,13 @@ class ArchiveDoesNotKnowUs(ArchiveRefused):
     reason = "archive-does-not-know-us"
 
 
+class ArchiveNotTrusted(ArchiveRefused):
+    """Whoever answers there cannot prove that it is the archive."""
+
+    reason = "archive-not-trusted"
+    hint = "its certificate cannot be verified: give this machine the certificate of the authority that signed it"
+
+
 class StudyFailed(Transient):
     """It could not give this study now; the others may do better."""
 
@@ -123,11 +136,29 @@ class StudyFailed(Transient):
     hint = "look at the archive's log: it was asked for the study and failed"
 
 
+class Stopping(Transient):
+    """We end while something is under way; it will be asked for again."""
+
+    reason = "stopping"
+    hint = "the daemon was told to end"
+
+
 class TooManyMatches(Permanent):
     """More matches than may be asked for at once: a smaller question is needed."""
 
     reason = "too-many-matches"
     hint = "fewer days, or a modality; or raise [[archives]] matches_max"
+
+
+def is_uid(text: str) -> bool:
+    """Whether it has a UID's form and length (PS3.5 9.1)."""
+    return UID.fullmatch(text) is not None
+
+
+def parse_count(text: str) -> int | None:
+    """A number of instances, or None for what is none or cannot be."""
+    count = int(text) if COUNT.fullmatch(text) else 0
+    return count if 0 < count <= INSTANCES_MAX else None
 
 
 def parse_day(text: str) -> date | None:

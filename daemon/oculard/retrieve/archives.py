@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from oculard import settings_night
 from oculard.retrieve.archive import Archive, Days, Found, Retrieved, Take
-from oculard.retrieve.association import Line
+from oculard.retrieve.association import Caller, Line
 from oculard.retrieve.dicomweb import DicomWeb
 from oculard.retrieve.find import Finder
 from oculard.retrieve.get import Getter
 from oculard.retrieve.move import Mover
+from oculard.retrieve.web import Web
 from oculard.settings import Settings, read_secret
+from oculard.store.spool import Spooler
+from oculard.store.vault import GIB, Vault
 
 STUDY_TIMES = 50  # a study may be so many times as large as an instance
 
@@ -31,6 +33,7 @@ class Fetching(Protocol):
 class Dimse:
     """An archive that is asked by C-FIND and gives by C-MOVE or C-GET; as `Archive` says."""
 
+    caller: Caller
     finder: Finder
     fetching: Fetching
     remarks: Counter[str] = field(default_factory=Counter)
@@ -48,36 +51,46 @@ class Dimse:
         return self.fetching.retrieve(study_instance_uid, take)
 
     def close(self) -> None:
-        """As `Archive.close`: every question has had an association of its own."""
+        """As `Archive.close`."""
+        self.caller.close()
 
 
-def archive_of(entry: settings_night.Archive, settings: Settings, spool: Path) -> Archive:
+def archive_of(entry: settings_night.Archive, settings: Settings, vault: Vault) -> Archive:
     """One archive of the configuration. Raises Misconfigured where its password cannot be read."""
-    remarks: Counter[str] = Counter()
-    if entry.how == "dicomweb":
-        secret = "" if entry.password_file is None else read_secret(entry.password_file, "password_file")
-        return DicomWeb(
-            name=entry.name,
-            url=entry.url.rstrip("/"),
-            spool=spool,
-            auth=(entry.user, secret) if entry.user else None,
-            answer_s=entry.find_s,
-            study_s=entry.study_s,
-            matches_max=entry.matches_max,
-            study_bytes_max=int(settings.store.instance_max_gib * STUDY_TIMES * (1 << 30)),
-            remarks=remarks,
-        )
-    finding = _line(entry, settings, entry.find_s)
-    fetching = _line(entry, settings, entry.study_s)  # some archives say nothing until a study has come
-    here = f"AE title {settings.intake.ae_title}, this host, port {settings.intake.port}"
-    return Dimse(
-        finder=Finder(line=finding, matches_max=entry.matches_max, remarks=remarks),
-        fetching=(
-            Mover(line=fetching, study_s=entry.study_s, here=here)
-            if entry.how == "move"
-            else Getter(line=fetching, study_s=entry.study_s, here=here, remarks=remarks)
-        ),
-        remarks=remarks,
+    spooler = Spooler(vault, settings.store)
+    return _web(entry, settings, spooler) if entry.how == "dicomweb" else _dimse(entry, settings, spooler)
+
+
+def _dimse(entry: settings_night.Archive, settings: Settings, spooler: Spooler) -> Dimse:
+    caller, remarks = Caller(spooler), Counter[str]()
+    finder = Finder(
+        line=_line(entry, settings, entry.find_s), caller=caller, matches_max=entry.matches_max, remarks=remarks
+    )
+    line = _line(entry, settings, entry.study_s)  # some archives say nothing until a study has come
+    fetching: Fetching = (
+        Mover(line=line, caller=caller, study_s=entry.study_s, port=settings.intake.port)
+        if entry.how == "move"
+        else Getter(line=line, caller=caller, study_s=entry.study_s, remarks=remarks)
+    )
+    return Dimse(caller=caller, finder=finder, fetching=fetching, remarks=remarks)
+
+
+def _web(entry: settings_night.Archive, settings: Settings, spooler: Spooler) -> DicomWeb:
+    secret = "" if entry.password_file is None else read_secret(entry.password_file, "password_file")
+    web = Web(
+        name=entry.name,
+        url=entry.url.rstrip("/"),
+        auth=(entry.user, secret) if entry.user else None,
+        connect_s=settings.delivery.connect_s,
+        answer_s=entry.find_s,
+    )
+    return DicomWeb(
+        web=web,
+        spooler=spooler,
+        answer_s=entry.find_s,
+        study_s=entry.study_s,
+        matches_max=entry.matches_max,
+        study_bytes_max=int(settings.store.instance_max_gib * STUDY_TIMES * GIB),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
@@ -15,10 +17,16 @@ from pynetdicom.presentation import PresentationContext
 
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from oculard.dimse import acknowledge_at_once, keep_answers, send_at_once
-from oculard.retrieve.archive import ArchiveAway, ArchiveBusy, ArchiveRefused, ArchiveSilent
+from oculard.retrieve.archive import ArchiveAway, ArchiveBusy, ArchiveRefused, ArchiveSilent, Stopping
+from oculard.retrieve.receiving import Receiver
+from oculard.store.spool import Spooler
 
 REJECTED_FOR_NOW = 2  # result "rejected-transient", PS3.8 9.3.4
+CANCEL_S = 5.0  # how long an archive may take to stop when it is told to
+MESSAGE_ID = 1  # one question at a time
+OUT_OF_RESOURCES = 0xA700
 Answers = Iterator[tuple[Dataset, Dataset | None]]
+OnStore = Callable[[Any], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,73 +39,180 @@ class Line:
     called_ae: str
     calling_ae: str
     connect_s: float = 10.0
-    answer_s: float = 60.0
+    answer_s: float = 60.0  # for the next answer
+
+
+class Caller:
+    """Calls one archive, one call at a time. Whatever is under way can be ended from another thread."""
+
+    def __init__(self, spooler: Spooler) -> None:
+        self.spooler = spooler
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._current: ArchiveAssociation | None = None
+
+    def begin(self, association: ArchiveAssociation) -> None:
+        """A call begins. Raises Stopping where none may begin any more."""
+        with self._lock:
+            if self._is_closed:
+                raise Stopping("no question is asked any more")
+            self._current = association
+
+    def end(self) -> None:
+        """The call is over."""
+        with self._lock:
+            self._current = None
+
+    def close(self) -> None:
+        """End what is under way, and let nothing begin."""
+        with self._lock:
+            self._is_closed, current = True, self._current
+        if current is not None:
+            current.stop()
 
 
 class ArchiveAssociation:
     """An association as a context: released at its end, aborted when the block ends with an error.
 
-    Entering raises ArchiveAway, ArchiveBusy or ArchiveRefused.
+    All its questions together may take `within_s`. Entering raises ArchiveAway, ArchiveBusy, ArchiveRefused or
+    Stopping.
     """
 
     def __init__(
         self,
         line: Line,
+        caller: Caller,
         contexts: Sequence[PresentationContext],
         *,
+        within_s: float,
         roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
-        on_store: Any = None,
+        on_store: OnStore | None = None,
     ) -> None:
-        self._line, self._contexts, self._roles, self._on_store = line, list(contexts), list(roles), on_store
+        self._line, self._caller, self._contexts, self._roles = line, caller, list(contexts), list(roles)
+        self._within_s, self._on_store = within_s, on_store
         self._assoc: Any = None
-        self._connected = False
+        self._receiver: Receiver | None = None
+        self._model = ""  # of the question that is under way
+        self._connected, self._stopping, self._ended = False, False, threading.Event()
+        self._ends_at = 0.0
+        self.our_address = ""  # as the archive may see it
 
     def __enter__(self) -> Self:
-        self._assoc = self._associate()
-        keep_answers(self._assoc)
-        if not self._assoc.is_established:
-            raise self._why_not()
+        self._caller.begin(self)
+        try:
+            self._open()
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _why: BaseException | None, _at: TracebackType | None) -> None:
-        if kind is None and self._assoc.is_established:
-            self._assoc.release()
-        else:
-            self._assoc.abort()
+        try:
+            if kind is None and self._assoc.is_established:
+                self._assoc.release()
+            else:
+                self._assoc.abort()
+        finally:
+            self._close()
 
     def find(self, query: Dataset, model: str) -> Answers:
         """C-FIND: every answer as it comes. Raises ArchiveSilent, or ArchiveRefused where it knows no such model."""
-        return self._answers("send_c_find", query, model)
+        return self._answers("send_c_find", query, model, model)
 
     def move(self, query: Dataset, model: str, destination: str) -> Answers:
         """C-MOVE: every answer as it comes. Raises as `find`."""
-        return self._answers("send_c_move", query, destination, model)
+        return self._answers("send_c_move", query, model, destination, model)
 
     def get(self, query: Dataset, model: str) -> Answers:
         """C-GET: every answer as it comes; what is stored meanwhile goes to `on_store`. Raises as `find`."""
-        return self._answers("send_c_get", query, model)
+        return self._answers("send_c_get", query, model, model)
 
-    def cancel(self, model: str) -> None:
+    def cancel(self) -> None:
         """C-CANCEL of the question that is under way; its answers end soon."""
-        if self._assoc.is_established:
-            self._assoc.send_c_cancel(1, query_model=model)
+        if self._model and self._assoc.is_established:
+            with contextlib.suppress(RuntimeError):  # pynetdicom: the association ended since we looked
+                self._assoc.send_c_cancel(MESSAGE_ID, query_model=self._model)
 
-    def _answers(self, ask: str, query: Dataset, *how: str) -> Answers:
+    def done(self, spool: Any) -> None:
+        """What was stored has been taken, or not."""
+        assert self._receiver is not None, "it came by the receiver"
+        self._receiver.done(spool)
+
+    def stop(self) -> None:
+        """End it from another thread: C-CANCEL first, and an abort where that does not help."""
+        self._stopping = True
+        if self._assoc is None:
+            return  # it is being opened, which takes connect_s at the most
+        self.cancel()
+        if not self._ended.wait(CANCEL_S):
+            self._give_up()
+
+    def _open(self) -> None:
+        self._assoc = self._associate()
+        if self._assoc.is_established:
+            self._assoc.dimse = self._receiver = Receiver(self._assoc, self._caller.spooler)
+        keep_answers(self._assoc)
+        if not self._assoc.is_established:
+            raise self._why_not()
+        if self._stopping:
+            self._assoc.abort()
+            raise Stopping("it was ended before it began")
+        self._ends_at = monotonic() + self._within_s
+
+    def _close(self) -> None:
+        self._ended.set()
+        self._caller.end()
+        if self._receiver is not None:
+            self._receiver.discard()
+
+    def _answers(self, ask: str, query: Dataset, model: str, *how: str) -> Answers:
+        self._model = model
+        self._restrain()
         try:
-            answers = getattr(self._assoc, ask)(query, *how)
+            answers = getattr(self._assoc, ask)(query, *how, msg_id=MESSAGE_ID)
         except ValueError as why:  # pynetdicom: no accepted context
-            raise ArchiveRefused(
-                f"archive `{self._line.name}` does not offer what we ask for", hint="it must allow us C-FIND and C-MOVE"
-            ) from why
+            raise ArchiveRefused(f"archive `{self._line.name}` does not offer what we ask for") from why
         except RuntimeError as why:  # pynetdicom: the association ended since we looked
-            raise ArchiveAway(f"archive `{self._line.name}` ended the association") from why
+            raise self._stopped_or(ArchiveAway(f"archive `{self._line.name}` ended the association")) from why
         asked_at = monotonic()
         for status, identifier in answers:
-            if "Status" not in status:
-                waited = monotonic() - asked_at >= self._line.answer_s
-                raise (ArchiveSilent if waited else ArchiveAway)(f"archive `{self._line.name}` gave no answer")
-            asked_at = monotonic()
+            if "Status" not in status or self._stopping:
+                raise self._stopped_or(self._no_answer(monotonic() - asked_at))
             yield status, identifier
+            asked_at = monotonic()
+            self._restrain()
+        self._model = ""
+
+    def _restrain(self) -> None:
+        """Let nobody wait beyond the end of all questions. Raises ArchiveSilent when that has come."""
+        left_s = self._ends_at - monotonic()
+        if left_s <= 0:
+            self.cancel()
+            raise ArchiveSilent(f"archive `{self._line.name}` was not done in {self._within_s:g} s")
+        self._assoc.dimse_timeout = min(self._line.answer_s, left_s)
+
+    def _no_answer(self, waited_s: float) -> ArchiveAway:
+        is_silent = waited_s >= self._assoc.dimse_timeout or monotonic() >= self._ends_at
+        return (ArchiveSilent if is_silent else ArchiveAway)(f"archive `{self._line.name}` gave no answer")
+
+    def _stopped_or(self, why: ArchiveAway) -> ArchiveAway | Stopping:
+        return Stopping("it was ended on the way") if self._stopping else why
+
+    def _give_up(self) -> None:
+        """Abort, and wake whoever waits for an answer."""
+        self._assoc.abort(block=False)
+        if self._receiver is not None:
+            self._receiver.wake()
+
+    def _stored(self, event: Any) -> int:
+        """A C-STORE within a C-GET. Each looks at the clock, for no answer may come between."""
+        assert self._on_store is not None, "bound only with a handler"
+        try:
+            self._restrain()
+        except ArchiveSilent:
+            self._give_up()
+            return OUT_OF_RESOURCES
+        return self._on_store(event)
 
     def _associate(self) -> Any:
         line = self._line
@@ -109,7 +224,7 @@ class ArchiveAssociation:
         ae.network_timeout = line.answer_s + line.connect_s
         handlers: list[Any] = [(evt.EVT_CONN_OPEN, self._opened), (evt.EVT_DATA_SENT, acknowledge_at_once)]
         if self._on_store is not None:
-            handlers.append((evt.EVT_C_STORE, self._on_store))
+            handlers.append((evt.EVT_C_STORE, self._stored))
         try:
             return ae.associate(
                 line.host,
@@ -124,6 +239,7 @@ class ArchiveAssociation:
 
     def _opened(self, event: Any) -> None:
         self._connected = True
+        self.our_address = event.assoc.dul.socket.socket.getsockname()[0]
         send_at_once(event, timeout_s=self._line.answer_s)
 
     def _why_not(self) -> Exception:

@@ -100,6 +100,10 @@ class Backfilling:
         anytime_only = not self._around.is_night()
         return (self._finds and self._find(anytime_only)) or self._fetch(anytime_only)
 
+    def close(self) -> None:
+        """End what is under way, from another thread too; the study keeps its attempt."""
+        self._archive.close()
+
     def _find(self, anytime_only: bool) -> bool:
         """Ask for one day of one back-fill, or end those that are through."""
         backfills, name = self._around.backfills, self._entry.name
@@ -111,7 +115,7 @@ class Backfilling:
             return bool(done)
         day = backfill.next_day
         try:
-            studies = self._ask_day(day, backfill.range.modalities)
+            studies = find_day(self._archive, day, backfill.range.modalities)
         except (ArchiveAway, ArchiveRefused, StudyFailed) as why:
             self._tries[backfill.id, day] += isinstance(why, StudyFailed)
             if self._tries[backfill.id, day] < DAY_TRIES:
@@ -122,27 +126,6 @@ class Backfilling:
         backfills.found(backfill, day, [(one.study_instance_uid, one.study_date) for one in studies])
         self._remark(backfill.id)
         return True
-
-    def _ask_day(self, day: date, modalities: Sequence[str]) -> list[Found]:
-        """A day's studies; of a day with too many matches those that can be had by asking for each modality."""
-        days = Days(first=day, last=day)
-        try:
-            return self._archive.find_studies(days, modalities)
-        except TooManyMatches:
-            if len(modalities) <= 1:
-                return self._too_many(day)
-        found: dict[str, Found] = {}
-        for modality in modalities:
-            try:
-                found |= {one.study_instance_uid: one for one in self._archive.find_studies(days, [modality])}
-            except TooManyMatches:
-                self._too_many(day)
-        return list(found.values())
-
-    def _too_many(self, day: date) -> list[Found]:
-        self._archive.remarks[TooManyMatches.reason] += 1
-        logger.error("day not asked for", name=self._entry.name, reason=TooManyMatches.reason, why=day.isoformat())
-        return []
 
     def _fetch(self, anytime_only: bool) -> bool:
         """Fetch one study, at the pace that is allowed."""
@@ -278,3 +261,28 @@ class Backfilling:
 def missing(expected: Mapping[str, int], held: Mapping[str, int]) -> bool:
     """Whether a series has fewer instances here than there."""
     return any(held.get(series, 0) < count for series, count in expected.items())
+
+
+def find_day(archive: Archive, day: date, modalities: Sequence[str]) -> list[Found]:
+    """A day's studies; of a day with too many matches those that can be had by asking for each modality.
+
+    What cannot be had is a remark of the archive's, and in the log.
+    """
+    days, found = Days(first=day, last=day), dict[str, Found]()
+    try:
+        return archive.find_studies(days, modalities)
+    except TooManyMatches as why:
+        smaller = [[modality] for modality in modalities] if len(modalities) > 1 else []
+        if not smaller:
+            _remark_too_many(archive, day, why)
+    for modality in smaller:
+        try:
+            found |= {one.study_instance_uid: one for one in archive.find_studies(days, modality)}
+        except TooManyMatches as why:
+            _remark_too_many(archive, day, why)
+    return list(found.values())
+
+
+def _remark_too_many(archive: Archive, day: date, why: TooManyMatches) -> None:
+    archive.remarks[why.reason] += 1
+    logger.error("day not asked for", reason=why.reason, hint=why.hint, why=day.isoformat())

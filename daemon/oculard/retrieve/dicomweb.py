@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 from typing import Any
-
-import httpx
 
 from oculard import log
 from oculard.errors import Permanent, Rejected
 from oculard.retrieve.archive import (
     INSTANCES_MAX,
-    UID,
-    ArchiveAway,
-    ArchiveBusy,
-    ArchiveRefused,
     ArchiveSilent,
     Days,
     Found,
@@ -28,17 +19,21 @@ from oculard.retrieve.archive import (
     StudyFailed,
     Take,
     TooManyMatches,
+    is_uid,
+    parse_count,
 )
 from oculard.retrieve.multipart import BadMultipart, Parts, boundary_of
+from oculard.retrieve.web import Gone, Web
+from oculard.store.spool import Spool, Spooler
+from oculard.store.vault import VaultUnreadable
 
 PAGE = 200  # matches of one answer
-ANSWER_BYTES_MAX = 64 << 20  # of one page of JSON
+STUDIES_TIMES, SERIES_TIMES = 20, 2  # a question as a whole may take so many times as long as one answer
+MODALITIES_MAX = 100  # of one study, that are believed
 STUDY_UID, STUDY_DATE, MODALITIES = "0020000D", "00080020", "00080061"
 SERIES_UID, INSTANCES, MODALITY, SOP_UID = "0020000E", "00201209", "00080060", "00080018"
-BUSY = (408, 409, 425, 429, 503)
-GONE = (404, 410)
-FORBIDDEN = (401, 403, 407)
-SOME_MISSING = "instances-refused"
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'  # PS3.18 8.7.3.5.2
+SOME_REFUSED = "instances-refused"
 logger = log.get("retrieve")
 Match = dict[str, Any]
 
@@ -47,148 +42,123 @@ Match = dict[str, Any]
 class DicomWeb:
     """An archive behind a DICOMweb root; as `Archive` says."""
 
-    name: str
-    url: str
-    spool: Path
-    auth: tuple[str, str] | None
+    web: Web
+    spooler: Spooler
     answer_s: float
     study_s: float
     matches_max: int
     study_bytes_max: int
     remarks: Counter[str] = field(default_factory=Counter)
-    _client: httpx.Client = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._client = httpx.Client(
-            auth=self.auth,
-            timeout=self.answer_s,
-            follow_redirects=False,
-            trust_env=False,
-            headers={"User-Agent": "oculard"},
-        )
-
-    def close(self) -> None:
-        """As `Archive.close`."""
-        self._client.close()
 
     def find_studies(self, days: Days, modalities: Sequence[str]) -> list[Found]:
         """As `Archive.find_studies`: each modality is a question of its own (PS3.18 8.3.4.1)."""
         found: dict[str, Found] = {}
+        ends_at = monotonic() + STUDIES_TIMES * self.answer_s
         for modality in modalities or ("",):
-            asked = {"StudyDate": str(days), "includefield": MODALITIES} | (
-                {"ModalitiesInStudy": modality} if modality else {}
-            )
-            for match in self._pages("/studies", asked, self.matches_max - len(found)):
+            asked = {"StudyDate": str(days), "includefield": MODALITIES}
+            asked |= {"ModalitiesInStudy": modality} if modality else {}
+            for match in self._pages("/studies", asked, self.matches_max - len(found), ends_at):
                 one = self._study(match, days)
-                if one is not None and (not modality or not one.modalities or modality in one.modalities):
+                if one is not None and (not modality or self._has(one, modality, ends_at)):
                     found[one.study_instance_uid] = one
         return list(found.values())
 
     def count_series(self, study_instance_uid: str) -> dict[str, int]:
         """As `Archive.count_series`."""
-        counts: dict[str, int] = {}
-        root = f"/studies/{study_instance_uid}/series"
-        for match in self._pages(root, {"includefield": INSTANCES}, INSTANCES_MAX):
-            uid = self._uid(match, SERIES_UID)
-            if uid:
-                count = _number(match)
-                counts[uid] = self._count_images(f"{root}/{uid}/instances") if count is None else count
+        ends_at = monotonic() + SERIES_TIMES * self.answer_s
+        root, counts = f"/studies/{study_instance_uid}/series", dict[str, int]()
+        try:
+            for match in self._pages(root, {"includefield": INSTANCES}, INSTANCES_MAX, ends_at):
+                uid = self._uid(match, SERIES_UID, {STUDY_UID: study_instance_uid})
+                if uid:
+                    count = self._count(match)
+                    counts[uid] = self._count_images(root, uid, ends_at) if count is None else count
+        except Gone:
+            return {}
         return counts
 
     def retrieve(self, study_instance_uid: str, take: Take) -> Retrieved:
         """As `Archive.retrieve`: the whole study in one answer, each part a file of its own."""
-        asked = 'multipart/related; type="application/dicom"; transfer-syntax=*'  # as stored, PS3.18 8.7.3.5.2
-        ends_at, taken = monotonic() + self.study_s, _Taken(take, self.remarks)
-        with self._answer(f"/studies/{study_instance_uid}", {}, asked) as answer:
+        name, taken = self.web.name, _Taken(take, self.remarks)
+        ends_at = monotonic() + self.study_s
+        with self.web.answer(f"/studies/{study_instance_uid}", {}, AS_STORED, answer_s=self.study_s) as answer:
             boundary = boundary_of(answer.headers.get("content-type", ""))
             if boundary is None:
-                raise StudyFailed(f"archive `{self.name}` did not answer with application/dicom parts")
-            parts = Parts(boundary, self.spool, taken, bytes_max=self.study_bytes_max)
+                raise StudyFailed(f"archive `{name}` did not answer with application/dicom parts")
+            parts = Parts(boundary, self.spooler, taken, bytes_max=self.study_bytes_max)
             try:
                 for chunk in answer.iter_bytes(1 << 16):
                     parts.feed(chunk)
                     if monotonic() > ends_at:
-                        raise ArchiveSilent(f"archive `{self.name}` did not finish with a study in {self.study_s:g} s")
+                        raise ArchiveSilent(f"archive `{name}` did not finish with a study in {self.study_s:g} s")
                 parts.end()
             except BadMultipart as why:
-                raise StudyFailed(f"archive `{self.name}`: {why}") from why
+                raise StudyFailed(f"archive `{name}`: {why}") from why
             finally:
                 parts.discard()
-        return Retrieved(completed=taken.count, failed=taken.refused, reason=SOME_MISSING if taken.refused else None)
+        return Retrieved(completed=taken.count, failed=taken.refused, reason=SOME_REFUSED if taken.refused else None)
 
-    def _count_images(self, path: str) -> int:
-        matches = self._pages(path, {}, INSTANCES_MAX)
-        return len({uid for match in matches if UID.match(uid := _text(match, SOP_UID))})
+    def close(self) -> None:
+        """As `Archive.close`."""
+        self.web.close()
 
-    def _pages(self, path: str, asked: dict[str, str], most: int) -> Iterator[Match]:
-        """Every match of a question, page by page. Raises TooManyMatches."""
+    def _has(self, one: Found, modality: str, ends_at: float) -> bool:
+        """Whether a study has a modality; where the answer does not say, its series are asked."""
+        if one.modalities:
+            return modality in one.modalities
+        matches = self._pages(f"/studies/{one.study_instance_uid}/series", {}, INSTANCES_MAX, ends_at)
+        return any(_text(match, MODALITY) == modality for match in matches)
+
+    def _count_images(self, root: str, series_uid: str, ends_at: float) -> int:
+        matches = self._pages(f"{root}/{series_uid}/instances", {}, INSTANCES_MAX, ends_at)
+        return len({self._uid(match, SOP_UID, {SERIES_UID: series_uid}) for match in matches} - {None})
+
+    def _pages(self, path: str, asked: dict[str, str], most: int, ends_at: float) -> Iterator[Match]:
+        """Every match of a question, page by page until one is empty: an archive may give fewer than we ask for.
+
+        Raises TooManyMatches.
+        """
         seen, last = 0, None
         while True:
-            page = self._page(path, asked | {"limit": str(PAGE), "offset": str(seen)})
+            page = self.web.page(path, asked | {"limit": str(PAGE), "offset": str(seen)}, ends_at)
             if not page or page == last:  # an archive that ignores the offset would go on for ever
                 return
             seen, last = seen + len(page), page
             if seen > most:
-                raise TooManyMatches(f"archive `{self.name}` has more than {most} matches")
-            yield from (match for match in page if isinstance(match, dict))
-            if len(page) < PAGE:
-                return
-
-    def _page(self, path: str, asked: dict[str, str]) -> list[Any]:
-        with self._answer(path, asked, "application/dicom+json") as answer:
-            if answer.status_code == httpx.codes.NO_CONTENT:
-                return []
-            body = bytearray()
-            for chunk in answer.iter_bytes():
-                body += chunk
-                if len(body) > ANSWER_BYTES_MAX:
-                    raise TooManyMatches(f"archive `{self.name}` answers without end")
-        try:
-            page = json.loads(body)
-        except (ValueError, RecursionError) as why:
-            raise StudyFailed(f"archive `{self.name}` answered a query with something else than JSON") from why
-        if not isinstance(page, list):
-            raise StudyFailed(f"archive `{self.name}` answered a query with something else than a list")
-        return page
-
-    @contextmanager
-    def _answer(self, path: str, asked: dict[str, str], accept: str) -> Iterator[httpx.Response]:
-        """One answer with a good status. Raises what the other ones mean."""
-        try:
-            with self._client.stream("GET", f"{self.url}{path}", params=asked, headers={"Accept": accept}) as answer:
-                self._judge(answer.status_code)
-                yield answer
-        except httpx.TimeoutException as why:
-            raise ArchiveSilent(f"archive `{self.name}` gave no answer") from why
-        except httpx.HTTPError as why:
-            raise ArchiveAway(f"archive `{self.name}` cannot be reached: {type(why).__name__}") from why
-
-    def _judge(self, status: int) -> None:
-        if 200 <= status < 300:
-            return
-        if status in BUSY:
-            raise ArchiveBusy(f"archive `{self.name}` answered {status}")
-        if status in FORBIDDEN:
-            raise ArchiveRefused(f"archive `{self.name}` answered {status}")
-        if status in GONE or status >= 500:
-            raise StudyFailed(f"archive `{self.name}` answered {status}")
-        raise ArchiveRefused(f"archive `{self.name}` answered {status}", hint="[[archives]] url is its DICOMweb root")
+                raise TooManyMatches(f"archive `{self.web.name}` has more than {most} matches")
+            for match in page:
+                if isinstance(match, dict):
+                    yield match
+                else:
+                    self.remarks["match-unreadable"] += 1
 
     def _study(self, match: Match, days: Days) -> Found | None:
-        uid, day = self._uid(match, STUDY_UID), _text(match, STUDY_DATE)
+        uid, day = self._uid(match, STUDY_UID, {}), _text(match, STUDY_DATE)
         if uid is None:
             return None
         if not days.holds(day):
             self.remarks["match-of-another-day"] += 1
             return None
-        return Found(study_instance_uid=uid, study_date=day, modalities=tuple(_texts(match, MODALITIES)))
+        modalities = tuple(_texts(match, MODALITIES)[:MODALITIES_MAX])
+        return Found(study_instance_uid=uid, study_date=day, modalities=modalities)
 
-    def _uid(self, match: Match, tag: str) -> str | None:
+    def _uid(self, match: Match, tag: str, parents: dict[str, str]) -> str | None:
+        """A match's UID; None, and a remark, where it is no UID or not of what was asked for."""
         uid = _text(match, tag)
-        if not UID.match(uid):
+        if not is_uid(uid):
             self.remarks["match-without-uid"] += 1
             return None
+        if any(_text(match, parent) not in ("", asked) for parent, asked in parents.items()):
+            self.remarks["match-of-another-study"] += 1
+            return None
         return uid
+
+    def _count(self, match: Match) -> int | None:
+        text = _text(match, INSTANCES)
+        count = parse_count(text)
+        if text and count is None:
+            self.remarks["count-not-believed"] += 1
+        return count
 
 
 class _Taken:
@@ -198,13 +168,16 @@ class _Taken:
         self._take, self._remarks = take, remarks
         self.count = self.refused = 0
 
-    def __call__(self, path: Path) -> None:
+    def __call__(self, spool: Spool) -> None:
         try:
-            self._take(path)
+            spool.finish()
+            self._take(spool.path)
         except (Rejected, Permanent) as why:
             self.refused += 1
             self._remarks[why.reason] += 1
             logger.warning("instance refused", reason=why.reason, hint=why.hint)
+        except OSError as why:
+            raise VaultUnreadable("cannot read what was spooled") from why
         else:
             self.count += 1
 
@@ -218,8 +191,3 @@ def _texts(match: Match, tag: str) -> list[str]:
 
 def _text(match: Match, tag: str) -> str:
     return next(iter(_texts(match, tag)), "")
-
-
-def _number(match: Match) -> int | None:
-    text = _text(match, INSTANCES)
-    return int(text) if text.isdecimal() and 0 < int(text) <= INSTANCES_MAX else None

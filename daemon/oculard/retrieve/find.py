@@ -12,22 +12,23 @@ from pynetdicom import build_context
 
 from oculard.retrieve.archive import (
     INSTANCES_MAX,
-    UID,
     ArchiveBusy,
     ArchiveRefused,
     Days,
     Found,
     StudyFailed,
     TooManyMatches,
+    is_uid,
+    parse_count,
 )
-from oculard.retrieve.association import ArchiveAssociation, Line
+from oculard.retrieve.association import ArchiveAssociation, Caller, Line
+from oculard.retrieve.receiving import UNREADABLE
 
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root, C-FIND
 FIND_CONTEXTS = (build_context(FIND, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]),)
 PENDING, SUCCESS, CANCELLED, NO_RESOURCES = (0xFF00, 0xFF01), 0x0000, 0xFE00, 0xA700  # PS3.4 table C.4-1
 MODALITIES_MAX = 100  # of one study, that are believed
-# What a match may raise when an element of it is looked at: pydicom decodes late.
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, EOFError)
+STUDIES_TIMES, SERIES_TIMES = 20, 2  # a question as a whole may take so many times as long as one answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +36,13 @@ class Finder:
     """Questions to one archive, each on an association of its own."""
 
     line: Line
+    caller: Caller
     matches_max: int
     remarks: Counter[str]
 
     def studies(self, days: Days, modalities: Sequence[str]) -> list[Found]:
         """As `Archive.find_studies`."""
-        with ArchiveAssociation(self.line, FIND_CONTEXTS) as association:
+        with self._call(STUDIES_TIMES) as association:
             found = [
                 self._study(match, days) for match in self._matches(association, _study_query(days), self.matches_max)
             ]
@@ -51,16 +53,19 @@ class Finder:
 
     def series(self, study_instance_uid: str) -> dict[str, int]:
         """As `Archive.count_series`."""
-        with ArchiveAssociation(self.line, FIND_CONTEXTS) as association:
+        with self._call(SERIES_TIMES) as association:
             counts: dict[str, int | None] = {}
             for match in self._matches(association, _series_query(study_instance_uid), INSTANCES_MAX):
-                uid = self._uid(match, "SeriesInstanceUID", study_instance_uid)
+                uid = self._uid(match, "SeriesInstanceUID", StudyInstanceUID=study_instance_uid)
                 if uid:
                     counts[uid] = self._count(match)
             return {
                 uid: self._count_images(association, study_instance_uid, uid) if count is None else count
                 for uid, count in counts.items()
             }
+
+    def _call(self, times: int) -> ArchiveAssociation:
+        return ArchiveAssociation(self.line, self.caller, FIND_CONTEXTS, within_s=times * self.line.answer_s)
 
     def _wanted(self, association: ArchiveAssociation, one: Found, modalities: frozenset[str]) -> bool:
         """Whether the study has one of the modalities; where the answer does not say, its series are asked."""
@@ -69,15 +74,17 @@ class Finder:
         has = set(one.modalities)
         if not has:
             query = _series_query(one.study_instance_uid)
-            matches = self._matches(association, query, INSTANCES_MAX)
-            has = {text for match in matches if (text := _text(match, "Modality"))}
+            has = {_text(match, "Modality") for match in self._matches(association, query, INSTANCES_MAX)}
         return bool(has & modalities)
 
     def _count_images(self, association: ArchiveAssociation, study_uid: str, series_uid: str) -> int:
         """The instances of a series, one by one: some archives do not know how many there are."""
         query = _image_query(study_uid, series_uid)
-        matches = self._matches(association, query, INSTANCES_MAX)
-        return len({uid for match in matches if UID.match(uid := _text(match, "SOPInstanceUID"))})
+        uids = {
+            self._uid(match, "SOPInstanceUID", SeriesInstanceUID=series_uid, StudyInstanceUID=study_uid)
+            for match in self._matches(association, query, INSTANCES_MAX)
+        }
+        return len(uids - {None})
 
     def _matches(self, association: ArchiveAssociation, query: Dataset, most: int) -> Iterator[Dataset]:
         """The matches, one by one. Raises TooManyMatches, after the archive has been told to stop."""
@@ -86,7 +93,7 @@ class Finder:
             if status.Status in PENDING:
                 count += 1
                 if count > most:
-                    association.cancel(FIND)
+                    association.cancel()
                     raise TooManyMatches(f"archive `{self.line.name}` has more than {most} matches")
                 if match is None:
                     self.remarks["match-unreadable"] += 1
@@ -108,13 +115,13 @@ class Finder:
             return None
         return Found(study_instance_uid=uid, study_date=day, modalities=_modalities(match))
 
-    def _uid(self, match: Dataset, keyword: str, study_instance_uid: str | None = None) -> str | None:
-        """A match's UID; None, and a remark, where it is no UID or belongs to another study."""
+    def _uid(self, match: Dataset, keyword: str, **parents: str) -> str | None:
+        """A match's UID; None, and a remark, where it is no UID or not of what was asked for."""
         uid = _text(match, keyword)
-        if not UID.match(uid):
+        if not is_uid(uid):
             self.remarks["match-without-uid"] += 1
             return None
-        if study_instance_uid is not None and _text(match, "StudyInstanceUID") not in ("", study_instance_uid):
+        if any(_text(match, parent) not in ("", asked) for parent, asked in parents.items()):
             self.remarks["match-of-another-study"] += 1
             return None
         return uid
@@ -122,12 +129,10 @@ class Finder:
     def _count(self, match: Dataset) -> int | None:
         """What it says of the number of instances; None where it says nothing that can be believed."""
         text = _text(match, "NumberOfSeriesRelatedInstances")
-        if not text:
-            return None
-        if not text.isdecimal() or not 0 < int(text) <= INSTANCES_MAX:
+        count = parse_count(text)
+        if text and count is None:
             self.remarks["count-not-believed"] += 1
-            return None
-        return int(text)
+        return count
 
 
 def _study_query(days: Days) -> Dataset:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import _config, build_context, build_role
+from pynetdicom import build_context, build_role
 from pynetdicom.presentation import PresentationContext
 
 from oculard import log
-from oculard.errors import OculardError, Rejected
-from oculard.retrieve.archive import Retrieved, Take
-from oculard.retrieve.association import ArchiveAssociation, Line
+from oculard.errors import Permanent, Rejected, Transient
+from oculard.retrieve.archive import ArchiveAway, Retrieved, StudyFailed, Take
+from oculard.retrieve.association import OUT_OF_RESOURCES, ArchiveAssociation, Caller, Line
 from oculard.retrieve.move import final_answer, retrieved, study_query
+from oculard.store.vault import VaultUnreadable
 
 GET = "1.2.840.10008.5.1.4.1.2.2.3"  # Study Root, C-GET
-SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+SUCCESS, CANNOT_UNDERSTAND = 0x0000, 0xC000
 ARC = "1.2.840.10008.5.1.4.1.1."
 EYES = tuple(f"{ARC}77.1.5.{number}" for number in range(1, 9))  # photographs, volumes, en face and flow (PS3.4 B.5)
 OTHERS = (  # what devices of eye clinics store beside them
@@ -43,8 +40,7 @@ OTHERS = (  # what devices of eye clinics store beside them
 PLAIN = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 COMPRESSED = tuple(f"1.2.840.10008.1.2.{rest}" for rest in ("4.50", "4.51", "4.70", "4.80", "4.90", "4.91", "5"))
 CONTEXTS_MAX = 128  # PS3.8 9.3.2.2
-_SWITCH = threading.Lock()
-_getting: list[None] = []  # one for each retrieval that is under way
+HINT = "its log says why"
 logger = log.get("retrieve")
 
 
@@ -62,50 +58,55 @@ class Getter:
     """Fetches studies on our own association."""
 
     line: Line
+    caller: Caller
     study_s: float
-    here: str
     remarks: Counter[str]
 
     def retrieve(self, study_instance_uid: str, take: Take) -> Retrieved:
-        """As `Archive.retrieve`."""
+        """As `Archive.retrieve`. Raises also what hindered our own house from taking what came."""
         roles = [build_role(uid, scp_role=True) for uid in (*EYES, *OTHERS)]
         store = _Store(take, self.remarks)
-        with _to_files(), ArchiveAssociation(self.line, contexts(), roles=roles, on_store=store) as association:
-            last = final_answer(association.get(study_query(study_instance_uid), GET), self.line, self.study_s)
-            return retrieved(last, self.line.name, self.here)
-
-
-@contextmanager
-def _to_files() -> Iterator[None]:
-    """Whatever is stored to this process meanwhile goes to a file as it comes: the library has one switch for all."""
-    with _SWITCH:
-        _getting.append(None)
-        _config.STORE_RECV_CHUNKED_DATASET = True
-    try:
-        yield
-    finally:
-        with _SWITCH:
-            _getting.pop()
-            _config.STORE_RECV_CHUNKED_DATASET = bool(_getting)
+        store.association = ArchiveAssociation(
+            self.line, self.caller, contexts(), within_s=self.study_s, roles=roles, on_store=store
+        )
+        try:
+            with store.association as association:
+                last = final_answer(association.get(study_query(study_instance_uid), GET), self.line.name)
+                said = retrieved(last, self.line.name, HINT)
+        except (ArchiveAway, StudyFailed) as why:
+            raise store.trouble or why from why
+        if store.trouble is not None:
+            raise store.trouble
+        return said
 
 
 class _Store:
     """Answers the C-STOREs of an archive with what custody says."""
 
+    association: ArchiveAssociation
+
     def __init__(self, take: Take, remarks: Counter[str]) -> None:
         self._take, self._remarks = take, remarks
+        self.trouble: Transient | None = None  # of our own house: nothing more is taken
 
     def __call__(self, event: Any) -> int:
-        path = Path(event.dataset_path)
+        spool = event.request._dataset_file
+        if spool is None:
+            return self._refuse(Rejected("a request without a data set", reason="no-data-set"))
         try:
-            self._take(path)
-        except Rejected as why:
-            self._remarks[why.reason] += 1
-            logger.warning("instance refused", reason=why.reason, hint=why.hint)
-            return CANNOT_UNDERSTAND
-        except (OculardError, OSError) as why:
-            logger.warning("instance not taken", reason=getattr(why, "reason", "unreadable"))
-            return OUT_OF_RESOURCES
+            if self.trouble is None:
+                spool.finish()
+                self._take(spool.path)
+        except (Rejected, Permanent) as why:
+            return self._refuse(why)
+        except (Transient, OSError) as why:
+            self.trouble = why if isinstance(why, Transient) else VaultUnreadable("cannot read what was spooled")
+            self.association.cancel()
         finally:
-            path.unlink(missing_ok=True)  # the library leaves it
-        return SUCCESS
+            self.association.done(spool)
+        return SUCCESS if self.trouble is None else OUT_OF_RESOURCES
+
+    def _refuse(self, why: Rejected | Permanent) -> int:
+        self._remarks[why.reason] += 1
+        logger.warning("instance refused", reason=why.reason, hint=why.hint)
+        return CANNOT_UNDERSTAND

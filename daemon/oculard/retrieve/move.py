@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 
 from oculard.retrieve.archive import (
+    SOME_FAILED,
     ArchiveAway,
     ArchiveBusy,
     ArchiveDoesNotKnowUs,
     ArchiveRefused,
-    ArchiveSilent,
     Retrieved,
     StudyFailed,
     Take,
 )
-from oculard.retrieve.association import Answers, ArchiveAssociation, Line
+from oculard.retrieve.association import Answers, ArchiveAssociation, Caller, Line
 
 MOVE = "1.2.840.10008.5.1.4.1.2.2.2"  # Study Root, C-MOVE
 MOVE_CONTEXTS = (build_context(MOVE, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]),)
-PENDING, SUCCESS, SOME_FAILED, CANCELLED = 0xFF00, 0x0000, 0xB000, 0xFE00  # PS3.4 table C.4-2
-UNKNOWN_DESTINATION, NO_MATCHES, NO_RESOURCES = 0xA801, 0xA701, 0xA702
+PENDING, SUCCESS, WARNING, CANCELLED = 0xFF00, 0x0000, 0xB000, 0xFE00  # PS3.4 table C.4-2
+UNKNOWN_DESTINATION, NO_MATCHES, NONE_SENT = 0xA801, 0xA701, 0xA702
 NOT_AUTHORIZED, NOT_SUPPORTED = 0x0124, 0x0122
-SOME_MISSING = "sub-operations-failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +32,20 @@ class Mover:
     """Lets studies come to our own AE title."""
 
     line: Line
+    caller: Caller
     study_s: float
-    here: str  # where we listen, in words: what the archive's configuration must say
+    port: int  # where our intake listens
 
     def retrieve(self, study_instance_uid: str, take: Take) -> Retrieved:
         """As `Archive.retrieve`; what comes is taken by our intake."""
         del take
-        with ArchiveAssociation(self.line, MOVE_CONTEXTS) as association:
+        with ArchiveAssociation(self.line, self.caller, MOVE_CONTEXTS, within_s=self.study_s) as association:
             answers = association.move(study_query(study_instance_uid), MOVE, self.line.calling_ae)
-            last = final_answer(answers, self.line, self.study_s)
-            return retrieved(last, self.line.name, self.here)
+            last, name = final_answer(answers, self.line.name), self.line.name
+            here = f"AE title {self.line.calling_ae}, host {association.our_address}, port {self.port}"
+            if last.Status == UNKNOWN_DESTINATION:
+                raise ArchiveDoesNotKnowUs(f"archive `{name}` does not know where to send", hint=f"enter there: {here}")
+            return retrieved(last, name, f"its log says why; perhaps it does not know us: enter there: {here}")
 
 
 def study_query(study_instance_uid: str) -> Dataset:
@@ -54,31 +56,28 @@ def study_query(study_instance_uid: str) -> Dataset:
     return query
 
 
-def final_answer(answers: Answers, line: Line, study_s: float) -> Dataset:
-    """The answer after which nothing more comes. Raises ArchiveSilent when the study takes too long."""
-    ends_at = monotonic() + study_s
+def final_answer(answers: Answers, name: str) -> Dataset:
+    """The answer after which nothing more comes. Raises ArchiveAway, ArchiveSilent or Stopping."""
     for status, _ in answers:
         if status.Status != PENDING:
             return status
-        if monotonic() > ends_at:
-            raise ArchiveSilent(f"archive `{line.name}` did not finish with a study in {study_s:g} s")
-    raise ArchiveAway(f"archive `{line.name}` ended the association")
+    raise ArchiveAway(f"archive `{name}` ended the association")
 
 
-def retrieved(last: Dataset, name: str, here: str) -> Retrieved:
+def retrieved(last: Dataset, name: str, hint: str) -> Retrieved:
     """What the final answer means. Raises where it is not about this study alone."""
-    status = int(last.Status)
-    failed, warned = _count(last, "NumberOfFailedSuboperations"), _count(last, "NumberOfWarningSuboperations")
-    told = {"completed": _count(last, "NumberOfCompletedSuboperations"), "failed": failed, "warned": warned}
-    if status in (SUCCESS, SOME_FAILED):
-        return Retrieved(**told, reason=SOME_MISSING if failed else None)
-    if status == UNKNOWN_DESTINATION:
-        raise ArchiveDoesNotKnowUs(f"archive `{name}` does not know where to send", hint=f"enter there: {here}")
-    if status in (NO_RESOURCES, NO_MATCHES):
+    status, failed = int(last.Status), _count(last, "NumberOfFailedSuboperations")
+    if status in (SUCCESS, WARNING, NONE_SENT):
+        return Retrieved(
+            completed=_count(last, "NumberOfCompletedSuboperations"),
+            failed=failed,
+            warned=_count(last, "NumberOfWarningSuboperations"),
+            reason=SOME_FAILED if failed or status == NONE_SENT else None,
+        )
+    if status == NO_MATCHES:
         raise ArchiveBusy(f"archive `{name}` is out of resources (0x{status:04X})")
     if status in (NOT_AUTHORIZED, NOT_SUPPORTED):
         raise ArchiveRefused(f"archive `{name}` does not let us retrieve (0x{status:04X})")
-    hint = f"its log says why; Orthanc answers so, too, where it does not know us: enter there: {here}"
     raise StudyFailed(f"archive `{name}` answered 0x{status:04X}", hint=hint)
 
 

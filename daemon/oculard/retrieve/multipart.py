@@ -1,18 +1,19 @@
-"""The parts of a multipart/related answer, each into a file of the spool as it comes (RFC 2387, PS3.18 8.7)."""
+"""The parts of a multipart/related answer, each into the spool as it comes (RFC 2387, PS3.18 8.7)."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from email.message import Message
-from pathlib import Path
-from typing import IO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
+from oculard.retrieve.archive import INSTANCES_MAX
+from oculard.store.spool import Spool, Spooler
+
 HEADER_BYTES_MAX = 16 << 10
-BOUNDARY_MAX = 200
+BOUNDARY_MAX = 70  # RFC 2046 5.1.1
+DICOM = "application/dicom"
 
 
 class BadMultipart(Exception):
@@ -20,23 +21,24 @@ class BadMultipart(Exception):
 
 
 def boundary_of(content_type: str) -> str | None:
-    """The boundary that a content type names; None where it is no multipart/related."""
+    """The boundary that a content type names; None where it is no multipart/related of DICOM files."""
     message = Message()
     message["content-type"] = content_type
-    boundary = message.get_param("boundary")
-    if message.get_content_type() != "multipart/related" or not isinstance(boundary, str):
+    boundary, root = message.get_param("boundary"), message.get_param("type", DICOM)
+    if message.get_content_type() != "multipart/related" or str(root).lower() != DICOM:
         return None
-    return boundary if 0 < len(boundary) <= BOUNDARY_MAX and boundary.isascii() else None
+    if not isinstance(boundary, str) or not boundary.isascii() or not 0 < len(boundary) <= BOUNDARY_MAX:
+        return None
+    return boundary
 
 
 class Parts:
-    """Feed it bytes; every part that is whole goes to `take` as a file, which is deleted afterwards."""
+    """Feed it bytes; every part that is whole goes to `take` as a spool, which is discarded afterwards."""
 
-    def __init__(self, boundary: str, spool: Path, take: Callable[[Path], None], *, bytes_max: int) -> None:
-        self._spool, self._take, self._left = spool, take, bytes_max
-        self._file: IO[bytes] | None = None
-        self._path = spool
-        self._ended = False
+    def __init__(self, boundary: str, spooler: Spooler, take: Callable[[Spool], None], *, bytes_max: int) -> None:
+        self._spooler, self._take, self._left, self._parts = spooler, take, bytes_max, 0
+        self._spool: Spool | None = None
+        self._has_ended = False
         self._parser = MultipartParser(
             boundary,
             {
@@ -49,7 +51,7 @@ class Parts:
         )
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises BadMultipart, OSError, or what `take` raises."""
+        """Take the next bytes. Raises BadMultipart, or what `take` raises."""
         self._left -= len(data)
         if self._left < 0:
             raise BadMultipart("it is larger than we take")
@@ -60,32 +62,31 @@ class Parts:
 
     def end(self) -> None:
         """See that the last boundary has come. Raises BadMultipart."""
-        if not self._ended:
+        if not self._has_ended:
             raise BadMultipart("it ended in the middle")
 
     def discard(self) -> None:
         """Delete what is not finished."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            self._path.unlink(missing_ok=True)
+        if self._spool is not None:
+            self._spool.discard()
+            self._spool = None
 
     def _begin(self) -> None:
-        self._path = self._spool / f"{uuid.uuid4().hex}.part"
-        self._file = self._path.open("xb")
+        self._parts += 1
+        if self._parts > INSTANCES_MAX:
+            raise BadMultipart("it has more parts than a study has instances")
+        self._spool = self._spooler.open_file()
 
     def _write(self, data: bytes, start: int, end: int) -> None:
-        assert self._file is not None, "a part has begun"
-        self._file.write(data[start:end])
+        assert self._spool is not None, "a part has begun"
+        self._spool.write(memoryview(data)[start:end])
 
     def _finish(self) -> None:
-        assert self._file is not None, "a part has begun"
-        self._file.close()
-        self._file = None
+        assert self._spool is not None, "a part has begun"
         try:
-            self._take(self._path)
+            self._take(self._spool)
         finally:
-            self._path.unlink(missing_ok=True)
+            self.discard()
 
     def _end(self) -> None:
-        self._ended = True
+        self._has_ended = True

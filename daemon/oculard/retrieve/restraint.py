@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from oculard import log
 from oculard.errors import OculardError
 from oculard.job import backoff_s
-from oculard.retrieve.archive import ArchiveRefused
+from oculard.retrieve.archive import ArchiveBusy, ArchiveRefused
 from oculard.store.alarms import Alarms
 
 REST_S_MAX = 300.0
@@ -74,6 +74,8 @@ class Rest:
             self._failures += 1
             self._since = self._since or now
             delay_s = backoff_s(self._failures, longest_s=REST_S_MAX)
+            if isinstance(why, ArchiveBusy):
+                delay_s = max(delay_s, why.after_s)
             self._until = now + timedelta(seconds=delay_s)
             alarming = isinstance(why, ArchiveRefused) or now - self._since >= timedelta(seconds=SILENT_S)
             self._may_stand |= alarming

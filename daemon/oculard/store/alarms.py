@@ -55,10 +55,14 @@ class Alarms:
 
     def subjects(self, name: str) -> set[str]:
         """What stands under a name."""
+        return set(self.since(name))
+
+    def since(self, name: str) -> dict[str, datetime]:
+        """What stands under a name, and since when."""
         table = tables.alarm
-        query = select(table.c.subject).where(table.c.name == name, table.c.cleared_at.is_(None))
+        query = select(table.c.subject, table.c.raised_at).where(table.c.name == name, table.c.cleared_at.is_(None))
         with self._database.read() as connection:
-            return set(connection.execute(query).scalars())
+            return {row.subject: row.raised_at for row in connection.execute(query).all()}
 
     def acknowledge(self, name: str, subject: str, *, actor: str) -> bool:
         """A person has looked at it: clear it, and record who did; False when none stood."""

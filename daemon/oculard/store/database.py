@@ -68,6 +68,24 @@ class Database:
         with _down_as_transient(), self._engine.connect() as connection, connection.begin():
             yield connection
 
+    @contextmanager
+    def outside(self) -> Iterator[Connection]:
+        """A connection outside of any transaction, for what a database does only there, as VACUUM."""
+        with _down_as_transient(), self._engine.connect() as connection:
+            if not self.is_sqlite:
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection.execution_options(oculard_outside=True)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction of a server that sees one moment, however long it lasts."""
+        with _down_as_transient(), self._engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                    connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
+                yield connection
+
     def upgrade(self) -> tuple[str | None, str]:
         """Bring the schema to the newest revision, making the database where there is none; gives the old and the new.
 
@@ -90,6 +108,11 @@ class Database:
         with _down_as_transient(), self._engine.connect() as connection:
             has = MigrationContext.configure(connection).get_current_revision()
         return has, str(ScriptDirectory.from_config(_alembic()).get_current_head())
+
+    @staticmethod
+    def knows(revision: str) -> bool:
+        """Whether this program can bring a database of that revision to its own."""
+        return revision in {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
 
     def check(self) -> None:
         """Raise Misconfigured unless the database has exactly the revision this program needs."""
@@ -140,6 +163,8 @@ def _engine(url: Any, *, sqlite: bool) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A writer takes the lock at once: upgrading a read lock later could fail with "database is locked".
+        if connection.get_execution_options().get("oculard_outside", False):
+            return
         writes = connection.get_execution_options().get("oculard_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from oculard.store import tables
 from oculard.store.database import Database
@@ -23,34 +22,40 @@ def days_left(database: Database, free_bytes: float, mark_bytes: float, now: dat
     """
     if free_bytes <= mark_bytes:
         return 0.0
-    since = now - LOOK_BACK
-    instance, report, companion = tables.instance, tables.report, tables.report_object
+    since, instance, report, companion = now - LOOK_BACK, tables.instance, tables.report, tables.report_object
+    images, reports, companions = (
+        _bytes(instance.c.size_bytes),
+        _bytes(report.c.size_bytes),
+        _bytes(companion.c.size_bytes).join_from(companion, report),
+    )
     with database.read() as connection:
-
-        def total(query: Select[Any], moment: ColumnElement[datetime | None]) -> tuple[int, datetime | None]:
-            size, first = connection.execute(query.add_columns(func.min(moment)).where(moment > since)).one()
-            return int(size), first
-
-        sizes: Sequence[tuple[Select[Any], ColumnElement[datetime], ColumnElement[datetime | None]]] = (
-            (_bytes(instance.c.size_bytes), instance.c.received_at, instance.c.removed_at),
-            (_bytes(report.c.size_bytes), report.c.created_at, report.c.removed_at),
-            (
-                _bytes(companion.c.size_bytes).join_from(companion, report),
-                report.c.created_at,
-                report.c.removed_at,
-            ),
-        )
-        came = [total(query, at) for query, at, _ in sizes]
-        went = [total(query, at) for query, _, at in sizes]
+        came = [
+            _since(connection, images, instance.c.received_at, since),
+            _since(connection, reports, report.c.created_at, since),
+            _since(connection, companions, report.c.created_at, since),
+        ]
+        went = [
+            _since(connection, images, instance.c.removed_at, since),
+            _since(connection, reports, report.c.removed_at, since),
+            _since(connection, companions, report.c.removed_at, since),
+        ]
     first = min((moment for _, moment in came if moment is not None), default=None)
     if first is None or now - first < KNOWN_LEAST:
         return None
     grown = sum(size for size, _ in came) - sum(size for size, _ in went)
     if grown <= 0:
         return None
-    days = (free_bytes - mark_bytes) / (grown / ((now - first) / timedelta(days=1)))
+    days = (free_bytes - mark_bytes) / grown * ((now - first) / timedelta(days=1))
     return days if days <= DAYS_MAX else None
 
 
 def _bytes(size: ColumnElement[int]) -> Select[Any]:
     return select(func.coalesce(func.sum(size), 0))
+
+
+def _since(
+    connection: Connection, query: Select[Any], at: ColumnElement[Any], since: datetime
+) -> tuple[int, datetime | None]:
+    """The bytes since a moment, and when the first of them came or went."""
+    size, first = connection.execute(query.add_columns(func.min(at)).where(at > since)).one()
+    return int(size), first

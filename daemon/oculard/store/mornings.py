@@ -39,6 +39,14 @@ class Mornings:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def has_begun(self, before: datetime) -> bool:
+        """Whether anything had ever happened here before that moment."""
+        with self._database.read() as connection:
+            return (
+                connection.execute(select(tables.event.c.id).where(tables.event.c.at < before).limit(1)).first()
+                is not None
+            )
+
     def events(self, span: Span) -> dict[str, dict[str, int]]:
         """Every event, counted by kind and name: spans that follow each other add up to the table."""
         event = tables.event

@@ -119,7 +119,9 @@ class Retrievals:
             return Wish()
         families = {family for wish in wishes for family in wish.families}
         every = any(not wish.families for wish in wishes)
-        return Wish(families=() if every else tuple(sorted(families)), by_night=all(w.by_night for w in wishes))
+        return Wish(
+            families=() if every else tuple(sorted(families)), window="night" if all(w.window for w in wishes) else None
+        )
 
 
 def brought() -> ColumnElement[bool]:
@@ -150,4 +152,4 @@ def _ours(connection: Connection, study_id: int) -> frozenset[str]:
 
 
 def _wish(families: list[str], anytime: int) -> Wish:
-    return Wish(families=tuple(families), by_night=not anytime)
+    return Wish(families=tuple(families), window=None if anytime else "night")

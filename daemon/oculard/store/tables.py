@@ -405,7 +405,9 @@ watched_file = Table(  # a file of a watched folder that was looked at, as it wa
     Column("outcome", String(24), nullable=False),
     Column("reason", String(64)),
     Column("sop_instance_uid", String(64)),
-    Column("seen_at", Moment, nullable=False),
+    Column("looked_at", Moment, nullable=False),  # when this became of it
+    Column("seen_at", Moment, nullable=False),  # when it was there last, to the day
+    Index("ix_watched_file_looked_at", "looked_at"),
     Index("ix_watched_file_seen_at", "seen_at"),
 )
 

@@ -10,12 +10,15 @@ import re
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from oculard.errors import Transient
 
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 GIB = 1 << 30
+ORPHANS = "orphans"  # the folder of files that are nobody's and no instance
+PARTS = 256  # folders of a room, by the first two digits of the digest
 REPORTS_GIB = 0.05  # room for some thousand reports
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -103,6 +106,17 @@ class Vault:
             raise not_written("cannot write a report", why) from why
         return self._place(spooled, "reports", sha256, ".dcm"), sha256
 
+    def put(self, spooled: Path, room: str, sha256: str) -> str:
+        """Move a spooled file to its place in a room. Raises DiskFull or VaultUnwritable."""
+        return self._place(spooled, room, sha256, ".dcm")
+
+    def has(self, kept: str, size_bytes: int) -> bool:
+        """Whether a kept file is there with its size."""
+        try:
+            return self.path(kept).stat().st_size == size_bytes
+        except OSError:
+            return False
+
     def path(self, kept: str) -> Path:
         """The absolute path of a kept file."""
         path = (self.folder / kept).resolve()
@@ -118,6 +132,30 @@ class Vault:
         except OSError as why:
             raise VaultUnwritable(f"cannot delete a file: {why.strerror}") from why
         return True
+
+    def walk(self, room: str, part: int) -> Iterator[str]:
+        """The kept files of one of the 256 parts of a room, as paths below the vault; no link is followed."""
+        for folder in _entries(self.folder / room / f"{part:02x}"):
+            if folder.is_dir(follow_symlinks=False):
+                for file in _entries(Path(folder.path)):
+                    if file.is_file(follow_symlinks=False):
+                        yield f"{room}/{part:02x}/{folder.name}/{file.name}"
+
+    def set_aside(self, kept: str) -> None:
+        """Move a file to `orphans/`, where a person may look at it. Raises VaultUnwritable."""
+        path, aside = self.path(kept), self.folder / ORPHANS
+        try:
+            aside.mkdir(mode=0o750, exist_ok=True)
+            to = aside / path.name
+            os.replace(path, to if not to.exists() else aside / f"{uuid.uuid4().hex}-{path.name}")
+            for folder in (aside, self.folder, path.parent):
+                sync_folder(folder)
+        except OSError as why:
+            raise VaultUnwritable(f"cannot set a file aside: {why.strerror}") from why
+
+    def count_aside(self) -> int:
+        """How many files lie in `orphans/`."""
+        return sum(1 for _ in _entries(self.folder / ORPHANS))
 
     def sweep_spool(self, *, older_than_s: float) -> int:
         """Delete what a dropped association or a killed process left in the spool: it was never acknowledged."""
@@ -143,6 +181,17 @@ class Vault:
         except OSError as why:
             raise not_written("cannot keep a file", why) from why
         return kept
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What lies in a folder; nothing where there is none."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except FileNotFoundError:
+        return
+    except OSError as why:
+        raise VaultUnreadable(f"a folder cannot be read: {why.strerror}") from why
 
 
 def not_written(what: str, why: OSError) -> DiskFull | VaultUnwritable:

@@ -64,14 +64,15 @@ class Watched:
 
     def remember(self, folder: str, seen: Seen) -> None:
         """Note down what became of a file."""
-        table = tables.watched_file
+        table, now = tables.watched_file, self._clock.now()
         values = {
             "size_bytes": seen.stamp.size_bytes,
             "mtime_ns": seen.stamp.mtime_ns,
             "outcome": seen.outcome,
             "reason": seen.reason,
             "sop_instance_uid": seen.sop_instance_uid,
-            "seen_at": self._clock.now(),
+            "looked_at": now,
+            "seen_at": now,
         }
         with self._database.write() as connection:
             new = insert_or(connection, table).values(folder=folder, path=seen.path, **values)

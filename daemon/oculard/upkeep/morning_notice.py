@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from oculard import log
+from oculard.night import Window
+from oculard.store.mornings import Mornings
 from oculard.store.notices import NIGHT, Notices
 from oculard.upkeep.clockwork import Chore
 from oculard.upkeep.morning import MorningMaker, is_news
@@ -29,10 +31,16 @@ class MorningNotice:
 
     def tell_of_night(self) -> None:
         """Write the notice of the last night, unless it is written or old."""
-        settings, window = self.maker.settings, self.maker.night(None)
+        window = self.maker.night(None)
         night = window.day.isoformat()
         if self._told == night or not is_news(window, self.maker.clock.now()):
             return
+        if Mornings(self.maker.database).has_begun(window.end):  # else it was over before this daemon was there
+            self._write(window, night)
+        self._told = night
+
+    def _write(self, window: Window, night: str) -> None:
+        settings = self.maker.settings
         words = notice(
             self.maker.make(window),
             settings.night.report_language,
@@ -41,4 +49,3 @@ class MorningNotice:
         )
         if self.notices.tell(NIGHT, night, words):
             logger.info("morning report written", name=night)
-        self._told = night

@@ -19,7 +19,7 @@ from oculard.upkeep.certificates import Unreadable, ends_at
 from oculard.upkeep.clockwork import Chore
 
 CALM = 0.75  # of its threshold: below that a condition that stood is over
-JUMP_STANDS_S = 3600.0  # a clock that was set is news for so long
+CLOCK_STANDS = timedelta(hours=1)  # at least: what a wrong clock did is seen now and then only
 DAY = timedelta(days=1)
 logger = log.get("upkeep")
 
@@ -30,17 +30,13 @@ class Steady:
 
     seconds: Callable[[], float]
     seen: tuple[datetime, float] | None = None
-    worst: tuple[float, float] = (0.0, 0.0)  # the farthest jump of the last hour, and its moment
 
-    def jumped_s(self, now: datetime) -> float:
-        """How far our clock was set at once, of late."""
-        then, at = self.seen, self.seconds()
-        self.seen = now, at
-        if then is not None:
-            jump_s = abs((now - then[0]).total_seconds() - (at - then[1]))
-            if jump_s >= self.worst[0] or at - self.worst[1] > JUMP_STANDS_S:
-                self.worst = jump_s, at
-        return self.worst[0]
+    def set_s(self, now: datetime) -> float:
+        """How far our clock was set since the last look, forward or back."""
+        then, self.seen = self.seen, (now, self.seconds())
+        if then is None:
+            return 0.0
+        return abs((now - then[0]).total_seconds() - (self.seen[1] - then[1]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +90,15 @@ class Watchdog:
 
     def watch_clock(self) -> None:
         """A clock that was set, that differs from the database's, or that events are ahead of."""
+        now, limit, since = self.clock.now(), self.limits.clock_skew_s, self.alarms.since("clock-skew")
         off_s = {
             "database": abs(self.health.database_ahead_s()),
             "events": self.health.events_ahead_s(),
-            "jump": self.steady.jumped_s(self.clock.now()),
+            "jump": self.steady.set_s(now),
         }
-        limit, standing = self.limits.clock_skew_s, self.alarms.subjects("clock-skew")
-        self._stand("clock-skew", {what for what in off_s if off_s[what] > limit * (CALM if what in standing else 1)})
+        wrong = {what for what in off_s if off_s[what] > limit * (CALM if what in since else 1)}
+        fresh = {what for what, at in since.items() if abs(now - at) < CLOCK_STANDS}
+        self._stand("clock-skew", wrong | fresh)
 
     def watch_certificates(self) -> None:
         """Certificates that end soon, and files that hold none."""

@@ -99,9 +99,11 @@ def _folders() -> None:
         sa.Column("outcome", sa.String(length=24), nullable=False),
         sa.Column("reason", sa.String(length=64), nullable=True),
         sa.Column("sop_instance_uid", sa.String(length=64), nullable=True),
+        sa.Column("looked_at", sa.DateTime(), nullable=False),
         sa.Column("seen_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("folder", "path", name=op.f("pk_watched_file")),
     )
+    op.create_index("ix_watched_file_looked_at", "watched_file", ["looked_at"], unique=False)
     op.create_index("ix_watched_file_seen_at", "watched_file", ["seen_at"], unique=False)
 
 

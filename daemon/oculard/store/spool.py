@@ -10,8 +10,10 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
-from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from oculard.errors import OculardError, Permanent
@@ -128,15 +130,19 @@ class Spooler:
         self._vault, self._settings = vault, settings
 
     def open(self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Spool:
-        """A spool whose file begins with our own file meta information."""
-        meta = create_file_meta(
-            sop_class_uid=UID(sop_class_uid),
-            sop_instance_uid=UID(sop_instance_uid),
-            transfer_syntax=UID(transfer_syntax_uid),
-            implementation_uid=UID(IMPLEMENTATION_CLASS_UID),
-            implementation_version=IMPLEMENTATION_VERSION_NAME,
-        )
-        return self._open(PREAMBLE + encode_file_meta(meta))
+        """A spool for a data set, whose file begins with our own file meta information."""
+        meta, buffer = FileMetaDataset(), DicomBytesIO()
+        meta.MediaStorageSOPClassUID = UID(sop_class_uid)
+        meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+        meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+        meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+        meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+        write_file_meta_info(buffer, meta)
+        return self._open(PREAMBLE + buffer.getvalue())
+
+    def open_file(self) -> Spool:
+        """A spool for a whole file, as it comes."""
+        return self._open(b"")
 
     def refuse(self, why: OculardError) -> Spool:
         """A spool that swallows what comes and keeps nothing."""

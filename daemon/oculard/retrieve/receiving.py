@@ -1,0 +1,114 @@
+"""What an archive sends us: messages with bounds, and what it stores goes to the spool, never to memory."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.pdu_primitives import P_DATA
+
+from oculard.errors import Rejected
+from oculard.retrieve.archive import is_uid
+from oculard.store.spool import Spool, Spooler
+
+MESSAGE_BYTES_MAX = 1 << 20  # of a message that is no C-STORE: one match, or one status
+STORES_WAITING_MAX = 4  # nobody may send one before the last one is answered (PS3.7 D.3.3.3)
+INVALID_PDU = "Evt19"  # ends the association with an A-ABORT (PS3.8 9.2.3)
+# What pydicom and pynetdicom raise for bytes that are no message, or an element that is no value.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    EOFError,
+    RecursionError,
+    struct.error,
+    InvalidDicomError,
+)
+
+
+class NotWanted(Rejected):
+    """A C-STORE that does not fit what was agreed on."""
+
+    reason = "class-not-negotiated"
+
+
+class Receiver(DIMSEServiceProvider):
+    """pynetdicom's message assembly with bounds, and with a spool where it would keep a data set in memory."""
+
+    def __init__(self, association: Any, spooler: Spooler) -> None:
+        super().__init__(association)
+        self._association, self._spooler = association, spooler
+        self._spools, self._bytes, self._is_broken = set[Spool](), 0, False
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take the fragments of one P-DATA, one by one: the original forgets what follows a message's end."""
+        for context_id, fragment in primitive.presentation_data_value_list:
+            if self._is_broken:
+                return
+            try:
+                self._receive(context_id, fragment)
+            except UNREADABLE:
+                self._break()
+
+    def done(self, spool: Spool) -> None:
+        """A data set has been answered for."""
+        self._spools.discard(spool)
+        spool.discard()
+
+    def discard(self) -> None:
+        """The association is over: delete whatever is not finished."""
+        while self._spools:
+            self._spools.pop().discard()
+
+    def wake(self) -> None:
+        """Let whoever waits for a message know that none will come."""
+        self.msg_queue.put((None, None))
+
+    def _receive(self, context_id: int, fragment: bytes) -> None:
+        if isinstance(self.message, C_STORE_RQ):
+            is_bad = bool(fragment[0] & 1)  # a command inside of a data set
+        else:
+            self._bytes = len(fragment) + (self._bytes if self.message is not None else 0)
+            is_bad = self._bytes > MESSAGE_BYTES_MAX
+        if is_bad:
+            self._break()
+            return
+        part = P_DATA()
+        part.presentation_data_value_list.append((context_id, fragment))
+        super().receive_primitive(part)
+        if isinstance(self.message, C_STORE_RQ) and self.message._data_set_file is None:
+            # What pynetdicom itself does for its chunked reception: it writes the fragments to this file.
+            spool: Any = self._open(self.message.command_set, context_id)
+            self.message._data_set_file = spool
+            if len(self._spools) > STORES_WAITING_MAX:
+                self._break()
+
+    def _open(self, command: Dataset, context_id: int) -> Spool:
+        """A spool for the data set that follows, or one that swallows it."""
+        context = self._association._accepted_cx.get(context_id)
+        sop_class_uid, sop_instance_uid = (
+            str(command.get(name) or "") for name in ("AffectedSOPClassUID", "AffectedSOPInstanceUID")
+        )
+        if context is None or str(context.abstract_syntax) != sop_class_uid or not is_uid(sop_instance_uid):
+            spool = self._spooler.refuse(NotWanted("the context is for another class, or the UID is none"))
+        else:
+            spool = self._spooler.open(
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                transfer_syntax_uid=str(context.transfer_syntax[0]),
+            )
+        self._spools.add(spool)
+        return spool
+
+    def _break(self) -> None:
+        """Abort this association, and only this one."""
+        self._is_broken = True
+        self.dul.event_queue.put(INVALID_PDU)
+        self.wake()
