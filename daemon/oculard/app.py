@@ -364,6 +364,7 @@ def _keeping(app: App) -> list[Chore]:
         retention=Retention(app.database, app.vault, app.clock, committing=committing),
         orphans=app.orphans,
         tidying=Tidying(app.database, app.clock),
+        watched=app.watched,
         vault=app.vault,
         alarms=app.alarms,
         take=app.take_orphan,

@@ -95,8 +95,8 @@ class LogFile:
     def _put_aside(self) -> None:
         """`x.log` becomes `x.log.1`, that becomes `x.log.2`, and so on; the oldest go."""
         for path in self._path.parent.glob(f"{self._path.name}.*"):
-            number = path.suffix.removeprefix(".")
-            if number.isdecimal() and int(number) > self._files:
+            digits = path.suffix.removeprefix(".")
+            if digits.isdecimal() and int(digits) > self._files:
                 path.unlink(missing_ok=True)
         for number in range(self._files, 1, -1):
             older, newer = self._aside(number), self._aside(number - 1)

@@ -38,16 +38,18 @@ class ScriptedArchive:
     script: dict[str, list[Any]] = field(default_factory=dict)
     remarks: Counter[str] = field(default_factory=Counter)
     asked: list[str] = field(default_factory=list)
+    hours: dict[str, int] = field(default_factory=dict)  # of the day, when a study was made
     matches_max: int = 100
     gives: int = 1_000_000  # instances of a study at once
 
     def find_studies(self, days: Days, modalities: Sequence[str]) -> list[Found]:
         """As an archive that knows one modality, OP, and cannot answer for many."""
-        self._next("find", f"find {days} {','.join(modalities)}".strip())
+        self._next("find", f"find {days} {days.times}".strip())
         found = [
             Found(study_instance_uid=uid, study_date=day.strftime("%Y%m%d"))
             for uid, (day, _) in self.studies.items()
             if days.first <= day <= days.last and (not modalities or "OP" in modalities)
+            if days.hours[0] <= self.hours.get(uid, 12) < days.hours[1]
         ]
         if len(found) > self.matches_max:
             raise TooManyMatches("too many")

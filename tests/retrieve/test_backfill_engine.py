@@ -306,15 +306,30 @@ def test_a_stopped_order_leaves_no_alarm(fetcher: Fetcher, archive: ScriptedArch
     assert shelf.alarms.standing() == []
 
 
-def test_too_many_matches_are_asked_for_by_modality(fetcher: Fetcher, archive: ScriptedArchive) -> None:
-    """What cannot be split is said, and the day counts as asked for."""
+def test_a_day_with_too_many_matches_is_asked_for_in_parts(fetcher: Fetcher, archive: ScriptedArchive) -> None:
+    """Halves of halves, down to hours; all come, and it is remarked."""
+    archive.studies = {f"1.{hour}": (FIRST, {f"1.{hour}.1": 1}) for hour in (1, 7, 8, 9, 22, 23)}
+    archive.hours = {f"1.{hour}": hour for hour in (1, 7, 8, 9, 22, 23)}
     archive.matches_max = 1
-    backfill = fetcher.order(modalities=("OP", "OPT"))
+    backfill = fetcher.order()
     fetcher.run()
-    assert [words.split()[2] for words in archive.asked if words.startswith("find")] == ["OP,OPT", "OP", "OPT"] * 3
-    assert fetcher.remarks(backfill) == {"too-many-matches": 3}
+    assert fetcher.states(backfill) == {"complete": 6}
+    assert fetcher.remarks(backfill) == {"day-in-parts": 1}
+    asked = [words.split()[2] for words in archive.asked if words.count(" ") == 2]
+    assert asked[:3] == ["000000-120000", "000000-060000", "060000-120000"]
+    assert asked[-1] == "230000-"
+
+
+def test_an_hour_with_too_many_matches_is_said(fetcher: Fetcher, archive: ScriptedArchive) -> None:
+    """What cannot be split any more is a remark; the day counts as asked for, with what could be had."""
+    archive.hours = {"1.1": 3}
+    archive.matches_max = 1
+    archive.studies |= {"1.7": (FIRST + DAY, {"1.7.1": 1})}
+    backfill = fetcher.order()
+    fetcher.run()
+    assert fetcher.remarks(backfill) == {"day-in-parts": 3, "too-many-matches": 3}
+    assert fetcher.states(backfill) == {"complete": 1}
     assert state(fetcher, backfill) == "done"
-    assert fetcher.states(backfill) == {}
 
 
 def test_a_study_with_too_many_series_is_given_up(fetcher: Fetcher, archive: ScriptedArchive) -> None:

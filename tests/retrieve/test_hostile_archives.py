@@ -8,10 +8,8 @@ from datetime import date
 from typing import Any
 
 import pytest
-from archived import study, taking
-from provider import GOOD, asked, finding, kept, match, pages, scripted, web
+from provider import GOOD, asked, finding, match, pages, scripted, web
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage
 from pynetdicom import evt, service_class
 
 from devices import Site
@@ -22,7 +20,6 @@ from oculard.retrieve.archive import (
     ArchiveRefused,
     ArchiveSilent,
     Days,
-    Stopping,
     StudyFailed,
     TooManyMatches,
 )
@@ -166,6 +163,19 @@ def test_an_archive_that_drips(here: Site, monkeypatch: pytest.MonkeyPatch) -> N
         over.set()
 
 
+def test_an_archive_that_speaks_nonsense_in_the_middle(here: Site) -> None:
+    """Bytes that are no message end the association at once."""
+
+    def handle(event: Any) -> Iterator[Any]:
+        yield 0xFF00, match()
+        event.assoc.dul.socket.socket.sendall(b"\x09\x00\x00\x00\x00\x04\xff\xff\xff\xff")
+        yield 0xFF00, match()
+
+    with scripted((evt.EVT_C_FIND, handle)) as port, pytest.raises(ArchiveAway) as why:
+        asked(here, port, find_s=1000).find_studies(DAY, ())
+    assert why.type is ArchiveAway
+
+
 def test_an_archive_that_aborts_in_the_middle(here: Site) -> None:
     """What was told until then is not taken for all."""
 
@@ -178,13 +188,16 @@ def test_an_archive_that_aborts_in_the_middle(here: Site) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("count", ["-1", "0", "999999999", "9" * 5000, None])
+@pytest.mark.parametrize("count", ["-1", "0", "999999999", "9" * 5000, "1e999", "many", None])
 def test_a_count_that_cannot_be_believed_is_counted_one_by_one(here: Site, count: str | None) -> None:
     """The instances themselves are asked for."""
 
     def handle(event: Any) -> Iterator[Any]:
         if event.identifier.QueryRetrieveLevel == "SERIES":
-            yield 0xFF00, match(SeriesInstanceUID="1.2.3.1", NumberOfSeriesRelatedInstances=count)
+            told = match(SeriesInstanceUID="1.2.3.1")
+            if count is not None:
+                told.add_new("NumberOfSeriesRelatedInstances", "LO", count)  # not even a number need it be
+            yield 0xFF00, told
             yield 0xFF00, match(SeriesInstanceUID="1.2.3.2", NumberOfSeriesRelatedInstances="1", StudyInstanceUID="9.9")
         else:
             for number in (1, 2, 2):

@@ -111,7 +111,7 @@ def test_orthanc_that_does_not_know_us(orthanc: Orthanc, here: Site) -> None:
 
     with pytest.raises(StudyFailed) as why:
         archive.retrieve(study(1).uid, taking(here))
-    assert f"AE title OCULARD, this host, port {here.port}" in why.value.hint
+    assert f"AE title OCULARD, host 127.0.0.1, port {here.port}" in why.value.hint
 
 
 def send(peer: Any, one: Study, folder: Path) -> None:
@@ -131,7 +131,7 @@ def test_dcmqrscp_that_does_not_know_us(dcmqrscp: Callable[..., Any], here: Site
 
     with pytest.raises(ArchiveDoesNotKnowUs) as why:
         archive.retrieve(study(1).uid, taking(here))
-    assert f"AE title OCULARD, this host, port {here.port}" in why.value.hint
+    assert f"AE title OCULARD, host 127.0.0.1, port {here.port}" in why.value.hint
 
 
 def test_nobody_listens(here: Site) -> None:

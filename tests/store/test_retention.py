@@ -138,7 +138,7 @@ def _second_peer_waits(shelf: Shelf) -> None:
 
 
 def _reopened(shelf: Shelf) -> None:
-    shelf.receive("1.3", b"late")
+    change(shelf, tables.study, state="open")
 
 
 def _differing(shelf: Shelf) -> None:
@@ -244,6 +244,23 @@ def test_a_kill_between_mark_and_deletion_leaves_a_file_too_many(
     assert all(image["removed_at"] for image in images)
     assert len(files(shelf)) == 4
     assert retention.delete_unused(1, [image["path"] for image in images]) == 2
+
+
+def test_a_study_that_moves_between_look_and_mark_keeps_everything(
+    shelf: Shelf, retention: Retention, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The conditions are asked again under the study's lock."""
+    do_study(shelf)
+    shelf.clock.pass_(10 * 86_400)
+    mark = retention._mark
+
+    def late(*arguments: Any) -> Any:
+        shelf.receive("1.3", b"late")
+        return mark(*arguments)
+
+    monkeypatch.setattr(retention, "_mark", late)
+    assert remove(shelf, retention) == (0, 0)
+    assert all(image["removed_at"] is None for image in shelf.study()["instances"])
 
 
 def test_the_same_bytes_are_kept_again_and_live_on(shelf: Shelf, retention: Retention) -> None:

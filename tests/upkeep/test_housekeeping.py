@@ -23,6 +23,7 @@ from oculard.store.orphans import Orphans
 from oculard.store.retention import Retention
 from oculard.store.tidying import Tidying
 from oculard.store.vault import DiskFull
+from oculard.store.watched import Seen, Stamp, Watched
 from oculard.upkeep import housekeeping
 from oculard.upkeep.housekeeping import Housekeeping
 from shelf import Shelf
@@ -45,6 +46,7 @@ def keeper(shelf: Shelf, take: Callable[[Path], object] | None = None, **changes
         "retention": Retention(shelf.database, shelf.vault, shelf.clock, committing=[]),
         "orphans": Orphans(shelf.database, shelf.vault),
         "tidying": Tidying(shelf.database, shelf.clock),
+        "watched": Watched(shelf.database, shelf.clock),
         "vault": shelf.vault,
         "alarms": shelf.alarms,
         "take": take or by_the_door,
@@ -277,6 +279,22 @@ def test_the_digest_of_an_image_leaves_its_meta_information_out(tmp_path: Path) 
 
     assert digest_of(path, "instances") == hashlib.sha256(b"data set").hexdigest()
     assert digest_of(path, "reports") == hashlib.sha256(meta + b"data set").hexdigest()
+
+
+def test_a_file_that_has_long_gone_from_a_watched_folder_is_forgotten(shelf: Shelf) -> None:
+    """After so many days as configured; what is there is seen again and again, and stays remembered."""
+    watched = Watched(shelf.database, shelf.clock)
+    watched.remember("usb", Seen(path="a.dcm", stamp=Stamp(size_bytes=1, mtime_ns=1), outcome="received"))
+    chores = keeper(shelf, settings=RetentionSettings(watched_days=30))
+    shelf.clock.pass_(29 * 86_400)
+    chores.forget_watched()
+    assert watched.known("usb", ["a.dcm"])
+
+    with shelf.database.write() as connection:  # `known` has seen it now
+        connection.execute(update(tables.watched_file).values(seen_at=shelf.clock.now() - timedelta(days=29)))
+    shelf.clock.pass_(2 * 86_400)
+    chores.forget_watched()
+    assert watched.known("usb", ["a.dcm"]) == {}
 
 
 class Spy:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -13,9 +15,11 @@ from sqlalchemy import func, insert, select
 
 from fakes import FakeClock
 from oculard.errors import Misconfigured
-from oculard.job import DeliveryEvent, JobEvent
+from oculard.job import ANSWER, DELIVERY, JOB, NOTICE, RETRIEVAL, DeliveryEvent, JobEvent
 from oculard.settings import Settings
 from oculard.store import tables
+from oculard.store.events import record
+from oculard.store.mornings import LISTED_MAX
 from oculard.store.notices import Notices
 from oculard.upkeep.morning import Morning, MorningMaker, as_json
 from oculard.upkeep.morning_notice import MorningNotice
@@ -63,6 +67,18 @@ def work(shelf: Shelf, number: int, event: JobEvent = JobEvent.DONE, **how: Any)
     shelf.finish(job, event=event, data=f"report {number}".encode())
 
 
+def _flat(events: dict[str, dict[str, int]]) -> Counter[tuple[str, str]]:
+    return Counter({(kind, name): count for kind, names in events.items() for name, count in names.items()})
+
+
+def _counted(shelf: Shelf) -> Counter[tuple[str, str]]:
+    """The table of events, counted."""
+    event = tables.event
+    with shelf.database.read() as connection:
+        query = select(event.c.kind, event.c.name, func.count()).group_by(event.c.kind, event.c.name)
+        return Counter({(kind, name): count for kind, name, count in connection.execute(query).all()})
+
+
 def test_nights_add_up_to_the_events(shelf: Shelf, clock: FakeClock) -> None:
     """Reports of nights that follow each other count every event once, whenever it happened, and none twice."""
     number = 0
@@ -77,16 +93,7 @@ def test_nights_add_up_to_the_events(shelf: Shelf, clock: FakeClock) -> None:
     at(clock, 24, 9)
 
     reports = [make(shelf, day) for day in range(19, 24)]
-    added: dict[tuple[str, str], int] = {}
-    for one in reports:
-        for kind, names in one.events.items():
-            for name, count in names.items():
-                added[kind, name] = added.get((kind, name), 0) + count
-    event = tables.event
-    with shelf.database.read() as connection:
-        query = select(event.c.kind, event.c.name, func.count()).group_by(event.c.kind, event.c.name)
-        table = {(kind, name): count for kind, name, count in connection.execute(query).all()}
-    assert added == table
+    assert sum((_flat(one.events) for one in reports), Counter()) == _counted(shelf)
     assert [one.span.start for one in reports[1:]] == [one.span.end for one in reports[:-1]]
     assert sum(one.total("done") + one.total("rejected") + one.total("failed") for one in reports) == number
     assert [sum(one.total(name) for one in reports) for name in ("done", "rejected", "failed")] == [4, 4, 4]
@@ -95,19 +102,30 @@ def test_nights_add_up_to_the_events(shelf: Shelf, clock: FakeClock) -> None:
 
 def test_what_was_not_reached_is_said_with_its_reason(shelf: Shelf, clock: FakeClock) -> None:
     """What the window was too short for, and what a quota held back; later nights do not change the report."""
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 4):
         shelf.receive(f"1.2.{number}.1", str(number).encode(), study_instance_uid=f"1.2.{number}")
-    jobs = shelf.settle(window="night")
+    *jobs, hurried = shelf.settle(window="night")
     at(clock, 20, 21)
+    with shelf.database.write() as connection:
+        shelf.jobs.queue.move(connection, hurried, "waiting", JobEvent.RELEASE, actor="person", run_after=clock.now())
+    shelf.finish(shelf.claim()[0], data=b"4")
     with shelf.database.write() as connection:
         shelf.jobs.queue.move(connection, jobs[0], "waiting", JobEvent.RELEASE, actor="night", run_after=clock.now())
     at(clock, 21, 6)
     with shelf.database.write() as connection:
         shelf.jobs.queue.move(connection, jobs[0], "queued", JobEvent.WITHDRAW, actor="night", reason="night-over")
     at(clock, 21, 9)
-    assert [(row["why"], row["count"]) for row in make(shelf, 20).not_reached] == [("time", 3)]
-    held = [(row["why"], row["count"]) for row in make(shelf, 20, quotas={"systemic": 1}).not_reached]
-    assert held == [("quota", 2), ("time", 1)]
+
+    def why(day: int, quota: int | None) -> list[tuple[str, int]]:
+        quotas = {} if quota is None else {"systemic": quota}
+        return [(row["why"], row["count"]) for row in make(shelf, day, quotas=quotas).not_reached]
+
+    assert why(20, None) == [("time", 3)]
+    assert why(20, 1) == [("quota", 2), ("time", 1)]
+    assert why(20, 2) == [("time", 3)]  # one of the two it might have had was never let run
+    assert why(20, 0) == [("quota", 2), ("time", 1)]
+    at(clock, 21, 20)
+    assert why(21, 0) == [("quota", 3)]  # that one was let run does not count: it was another night
 
     at(clock, 21, 21)
     with shelf.database.write() as connection:
@@ -119,6 +137,122 @@ def test_what_was_not_reached_is_said_with_its_reason(shelf: Shelf, clock: FakeC
     at(clock, 22, 9)
     assert make(shelf, 21).not_reached == []
     assert make(shelf, 20).missed == 3
+
+
+def test_every_move_is_counted_once(shelf: Shelf, clock: FakeClock) -> None:
+    """Each move of each machine, by night, by day and at the very moment when a night ends or begins."""
+    machines = (JOB, DELIVERY, ANSWER, RETRIEVAL, NOTICE)
+    moves = [(machine.name, source, name, to) for machine in machines for (source, name), to in machine.moves.items()]
+    moments = [(20, 6), (20, 12), (20, 20), (21, 3), (21, 6), (21, 13), (21, 20), (22, 6)]
+    odd = random.Random(5)
+    expected: list[Counter[tuple[str, str]]] = [Counter(), Counter()]
+    with shelf.database.write() as connection:
+        for day, hour in moments:
+            for number, (kind, source, name, to) in enumerate(moves):
+                for moment in (-1, 0, 1)[: 1 + odd.randrange(3)]:
+                    at_ = datetime(2026, 11, day, hour, tzinfo=TOKYO) + timedelta(microseconds=moment)
+                    record(
+                        connection,
+                        at=at_,
+                        kind=kind,
+                        subject_id=number,
+                        study_id=None,
+                        name=name,
+                        source=source,
+                        target=to,
+                        actor="x",
+                    )
+                    for night, first in enumerate((20, 21)):
+                        begins, ends = (datetime(2026, 11, first + n, 6, tzinfo=TOKYO) for n in (0, 1))
+                        expected[night][kind, name] += begins <= at_ < ends
+    at(clock, 23, 9)
+
+    reports = [make(shelf, day) for day in (19, 20, 21, 22)]
+    assert [_flat(one.events) for one in reports[1:3]] == expected
+    assert sum((_flat(one.events) for one in reports), Counter()) == _counted(shelf)
+
+
+def test_what_is_owed_is_told_as_it_was_in_the_morning(shelf: Shelf, clock: FakeClock) -> None:
+    """What was on its way or parked when the night ended, whatever became of it by day."""
+    at(clock, 20, 21)
+    for number in (1, 2, 3):
+        work(shelf, number)
+    first, second, third = shelf.deliveries.claim("s", "pacs", lease_s=60, limit=3)
+    shelf.took(first, awaits_commitment=False)
+    shelf.deliveries.queue.settle(second.ticket, DeliveryEvent.PARK, reason="sop-class-refused")
+    at(clock, 21, 9)
+    shelf.took(third, awaits_commitment=False)
+    with shelf.database.write() as connection:
+        shelf.deliveries.queue.move(
+            connection, second.ticket.id, "parked", DeliveryEvent.RESEND, actor="x", run_after=clock.now()
+        )
+    at(clock, 22, 9)
+
+    told = [
+        [row[name] for name in ("delivered", "under_way", "parked", "parked_still")]
+        for day in (20, 21)
+        for row in make(shelf, day).peers
+    ]
+    assert told == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert make(shelf, 20).open_matters == {"parked": 1}
+    assert make(shelf, 21).open_matters == {}
+
+
+def test_a_failure_that_was_tried_again_needs_nobody(shelf: Shelf, clock: FakeClock) -> None:
+    """It is counted as failed, and is no open matter once somebody has requeued it."""
+    at(clock, 20, 21)
+    work(shelf, 1, JobEvent.GIVE_UP)
+    clock.pass_(1)
+    (failed,) = make(shelf, 20).bad_ends
+    assert make(shelf, 20).open_matters == {"failed": 1}
+    at(clock, 20, 22)
+    with shelf.database.write() as connection:
+        shelf.jobs.queue.move(
+            connection, failed["job_id"], "failed", JobEvent.REQUEUE, actor="x", run_after=clock.now(), generation=1
+        )
+    at(clock, 21, 9)
+    morning = make(shelf, 20)
+    assert (morning.total("failed"), morning.open_matters) == (1, {})
+
+
+def test_who_called_before_is_not_new(shelf: Shelf, clock: FakeClock) -> None:
+    """A sender is new on its first night only; a caller is refused on the first and on the last."""
+    for day in (20, 21, 22):
+        at(clock, day, 21)
+        work(shelf, day)
+        who = {"calling_ae": "X", "called_ae": "Y", "address": "192.0.2.9"}
+        shelf.callers.refused(**who, reason="calling-ae-unknown", proposed=[])
+    at(clock, 23, 9)
+
+    assert [make(shelf, day).new_senders for day in (20, 21, 22)] == [["topcon"], [], []]
+    assert [len(make(shelf, day).refused_callers) for day in (20, 21, 22)] == [1, 0, 1]
+
+
+def test_alarms_are_told_as_they_stood(shelf: Shelf, clock: FakeClock) -> None:
+    """On every morning on which one stood, and on the one after it was cleared; that it was cleared by then only."""
+    at(clock, 20, 21)
+    shelf.alarms.raise_("pacs-silent", "pacs")
+    at(clock, 21, 21)
+    shelf.alarms.clear("pacs-silent", "pacs")
+    at(clock, 23, 9)
+
+    stood = [[row["cleared_at"] is None for row in make(shelf, day).alarms] for day in (19, 20, 21, 22)]
+    assert stood == [[], [True], [False], []]
+    assert [make(shelf, day).open_matters for day in (20, 21)] == [{"standing": 1}, {}]
+
+
+def test_a_list_has_an_end(shelf: Shelf, clock: FakeClock) -> None:
+    """A port scan of an evening does not make the report unreadable, and what is left out is said."""
+    at(clock, 20, 21)
+    for number in range(LISTED_MAX + 5):
+        shelf.callers.refused(
+            calling_ae=f"SCAN{number}", called_ae="X", address="192.0.2.9", reason="calling-ae-unknown", proposed=[]
+        )
+    at(clock, 21, 9)
+
+    told = text(make(shelf), "en", TOKYO)
+    assert told.count("192.0.2.9") == LISTED_MAX
+    assert f"Only the first {LISTED_MAX} are shown." in told
 
 
 def full(shelf: Shelf, clock: FakeClock) -> None:
@@ -135,7 +269,7 @@ def full(shelf: Shelf, clock: FakeClock) -> None:
         connection.execute(
             insert(tables.caller).values(
                 calling_ae=EVIL[:16],
-                called_ae="A\nB",
+                called_ae="A\nB\x07\u202eC",
                 address="192.0.2.9",
                 state="refused",
                 reason="calling-ae-unknown",
@@ -162,7 +296,11 @@ def full(shelf: Shelf, clock: FakeClock) -> None:
             )
             .returning(tables.backfill.c.id)
         ).scalar_one()
-        for uid, state, reason in (("1.9.1", "complete", None), ("1.9.2", "failed", "incomplete")):
+        for uid, state, reason in (
+            ("1.9.1", "complete", None),
+            ("1.9.2", "failed", "incomplete"),
+            ("1.9.3", "wanted", "move-refused"),
+        ):
             connection.execute(
                 insert(tables.retrieval).values(
                     backfill_id=backfill,
@@ -227,18 +365,35 @@ def test_every_surface_says_the_same(shelf: Shelf, clock: FakeClock, language: s
     assert "script" not in tags.seen
     assert sentence in html
     assert plain.splitlines()[0] == sentence
-    assert not any(sign in plain for sign in ("A\nB", "\r"))
+    assert "A?B??C" in plain
+    assert "A?B??C" in html  # one line, whatever it was
+    assert not any(sign in html + plain for sign in ("A\nB", "\x07", "\u202e"))
     words = {"en": EN, "ja": JA}[language]
-    assert words["none"] in tags.words
+    assert words["none"].format(what=words["not_reached"]) in tags.words
     assert words["estimates"] in html
     assert words["demonstration"] in html  # the shelf's reports are
     for word in ("sop-class-refused", "match-without-uid 2", "not-dicom", "topcon-1", "incomplete"):
         assert word in "".join(tags.words), word
         assert word in plain, word
+    assert "move-refused" not in plain  # it is tried again
     told = json.loads(json.dumps(as_json(morning, language), default=str))
     assert told["needs_a_person"] is True
+    assert told["open_matters"] == {"failed": 1, "parked": 1, "standing": 1, "unfetched": 1}
+    assert told["totals"] == {
+        "images": 4,
+        "studies": 4,
+        "done": 2,
+        "rejected": 1,
+        "failed": 1,
+        "not_reached": 0,
+        "reports": 4,
+        "delivered": 1,
+        "committed": 0,
+        "under_way": 2,
+        "parked_still": 1,
+    }
     assert told["backfills"][0]["missing"] == 2
-    assert "people" not in told
+    assert [sorted(row) for row in told["bad_ends"]] == [["eye", "family", "job_id", "outcome", "reason"]] * 2
     assert "P1" not in json.dumps(told) + html + plain
 
 
@@ -246,11 +401,11 @@ def test_a_site_may_ask_for_its_patients(shelf: Shelf, clock: FakeClock) -> None
     """Then, and only then, who stands behind a rejected or failed job."""
     full(shelf, clock)
 
-    people = make(shelf, report_patients=True).people
-    assert sorted((row["event"], row["patient_id"], row["accession_number"]) for row in people) == [
-        ("give-up", "P1", "A1"),
-        ("reject", "P1", "A1"),
-    ]
+    found = make(shelf, report_patients=True)
+    who = [(row["outcome"], row["patient_id"], row["accession_number"]) for row in found.bad_ends]
+    assert who == [("failed", "P1", "A1"), ("rejected", "P1", "A1")]
+    assert "patient ID P1 · accession number A1" in text(found, "en", TOKYO)
+    assert "P1" in page(found, "en", TOKYO, station="EYE1")
 
 
 def test_an_empty_night_is_a_short_report(shelf: Shelf, clock: FakeClock) -> None:
@@ -258,7 +413,7 @@ def test_an_empty_night_is_a_short_report(shelf: Shelf, clock: FakeClock) -> Non
     morning = make(shelf)
 
     assert verdict(morning, "en") == "There was nothing to do. Nothing needs a person."
-    assert not morning.needs_a_person
+    assert morning.open_matters == {}
     assert text(morning, "ja", TOKYO)
 
 
@@ -269,7 +424,7 @@ def test_a_night_that_runs_is_told_so_far(shelf: Shelf, clock: FakeClock) -> Non
     clock.pass_(1)
     morning = make(shelf, 20)
 
-    assert (morning.is_over, morning.total("done")) == (False, 1)
+    assert (morning.is_over, morning.total("done"), morning.span.end) == (False, 1, clock.now())
     assert EN["so_far"] in text(morning, "en", TOKYO)
 
 
@@ -279,6 +434,12 @@ def test_nights_that_are_none_are_refused(shelf: Shelf, clock: FakeClock) -> Non
         make(shelf, 25)
     with pytest.raises(Misconfigured, match="no night begins"):
         make(shelf, 15, days=["mon"])  # a Sunday
+    making = maker(shelf)
+    for day, words in ((date.min, "nothing is known"), (date.max, "has not begun")):
+        with pytest.raises(Misconfigured, match=words):
+            making.night(day)
+    with pytest.raises(Misconfigured, match="has not begun"):
+        make(shelf, 20)  # it is ten in the morning of that day
 
 
 def test_people_are_told_once(shelf: Shelf, clock: FakeClock) -> None:
@@ -313,19 +474,21 @@ def test_people_are_told_once(shelf: Shelf, clock: FakeClock) -> None:
 def test_an_old_night_is_no_news(shelf: Shelf, clock: FakeClock) -> None:
     """A daemon that was off for a week does not begin with last week."""
     shelf.receive("1.1")
-    clock.at = datetime(2026, 11, 25, 1, 0, tzinfo=UTC)
-    making = maker(shelf, days=["mon"])  # the last one ended on Tuesday the 24th, the one before a week earlier
-    MorningNotice(maker=making, notices=Notices(shelf.database, clock), is_wanted=True).tell_of_night()
-    clock.pass_(timedelta(days=3).total_seconds())
-    MorningNotice(maker=making, notices=Notices(shelf.database, clock), is_wanted=True).tell_of_night()
-    with shelf.database.read() as connection:
-        assert connection.execute(select(func.count()).select_from(tables.notice)).scalar_one() == 1
+    making = maker(shelf, days=["mon"])
+    told = []
+    for day in (27, 25 + 7):  # the last night ended three days ago, or yesterday
+        clock.at = datetime(2026, 11, 1, 1, 0, tzinfo=UTC) + timedelta(days=day - 1)
+        MorningNotice(maker=making, notices=Notices(shelf.database, clock), is_wanted=True).tell_of_night()
+        with shelf.database.read() as connection:
+            told.append(connection.execute(select(func.count()).select_from(tables.notice)).scalar_one())
+    assert told == [0, 1]
 
 
 def test_both_languages_have_the_same_places(shelf: Shelf) -> None:
     """Every word of one has the other's placeholders."""
     import string
 
+    assert EN.keys() == JA.keys()
     for key, sentence in EN.items():
         fields = [{name for _, name, _, _ in string.Formatter().parse(words) if name} for words in (sentence, JA[key])]
         assert fields[0] == fields[1], key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
@@ -12,6 +12,9 @@ import typer
 from oculard.cli.context import AsJson, context, print_json, print_lines, print_table, say
 from oculard.errors import Misconfigured
 from oculard.upkeep.morning_words import Language
+
+if TYPE_CHECKING:
+    from oculard.upkeep.morning import Morning
 
 
 def report(
@@ -28,7 +31,7 @@ def report(
     """What the night did, what it did not, and why. Exit code 1 when something needs a person."""
     from oculard.upkeep.morning import MorningMaker
     from oculard.upkeep.morning import as_json as told
-    from oculard.upkeep.morning_page import page, tables, verdict
+    from oculard.upkeep.morning_page import page
 
     app = context(ctx).checked_app
     settings, spoken = app.settings, language or app.settings.night.report_language
@@ -39,13 +42,23 @@ def report(
     if as_json:
         print_json(told(morning, spoken))
     elif html is None:
-        print_lines([f"{morning.night}: {verdict(morning, spoken)}", ""])
-        for table in tables(morning, spoken, zone):
-            if table.rows:
-                print_table(table.columns, table.rows, title=table.title)
-                print_lines([""])
-    if morning.needs_a_person:
+        _print(morning, spoken, zone)
+    if morning.open_matters:
         raise typer.Exit(1)
+
+
+def _print(morning: Morning, language: Language, zone: ZoneInfo) -> None:
+    from oculard.upkeep.morning_page import notes, numbers, verdict
+    from oculard.upkeep.morning_tables import tables
+
+    print_lines([verdict(morning, language), "", *notes(morning, language, zone), ""])
+    print_lines([f"{value:>12}  {name}" for name, value in numbers(morning, language)])
+    for table in tables(morning, language, zone):
+        if table.rows:
+            print_lines([""])
+            print_table(table.columns, table.rows, title=table.title)
+            if table.cut:
+                print_lines([table.cut])
 
 
 def _day(text: str | None) -> date | None:

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def notify(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Send a test message to every address of [notify] and say whether it went. Exit code 1 when one did not."""
+    """Send a test message to everyone who is told of alarms and nights. Exit code 1 when it did not go to one."""
     from oculard.store.notices import ALARM, Content
     from oculard.upkeep.addresses import read_addresses
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,7 @@ from oculard.errors import Permanent, Transient
 UID = re.compile(r"[0-9][0-9.]{0,63}")
 COUNT = re.compile(r"[0-9]{1,9}")
 DAY = "%Y%m%d"  # DICOM DA, PS3.5 6.2
+HOURS = 24
 INSTANCES_MAX = 100_000  # of one study; no eye clinic has more
 SOME_FAILED = "sub-operations-failed"
 Take = Callable[[Path], object]  # a finished Part 10 file in the spool, on its way into custody
@@ -22,14 +23,33 @@ Take = Callable[[Path], object]  # a finished Part 10 file in the spool, on its 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Days:
-    """A range of study dates, both ends included."""
+    """A range of study dates, both ends included; of one day perhaps some hours alone."""
 
     first: date
     last: date
+    hours: tuple[int, int] = (0, HOURS)  # from, to
 
     def __post_init__(self) -> None:
         if self.last < self.first:
             raise ValueError(f"the range ends on {self.last}, before it begins on {self.first}")
+        if not 0 <= self.hours[0] < self.hours[1] <= HOURS or (self.first != self.last and self.times):
+            raise ValueError(f"of {self.first} to {self.last} the hours {self.hours} cannot be asked for")
+
+    @property
+    def times(self) -> str:
+        """The hours as a matching range of times; "" for whole days. Ranges that follow each other share a second."""
+        begins, ends = (f"{hour:02}0000" for hour in self.hours)
+        if self.hours == (0, HOURS):
+            return ""
+        return f"{begins}-" if self.hours[1] == HOURS else f"{begins}-{ends}"
+
+    def halves(self) -> tuple[Days, ...]:
+        """The same in two parts; none where it is an hour, or more than a day."""
+        begins, ends = self.hours
+        if self.first != self.last or ends - begins == 1:
+            return ()
+        middle = (begins + ends) // 2
+        return replace(self, hours=(begins, middle)), replace(self, hours=(middle, ends))
 
     def holds(self, day: str) -> bool:
         """Whether a DICOM date lies in it."""

@@ -16,7 +16,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from oculard.dimse import acknowledge_at_once, keep_answers, send_at_once
+from oculard.dimse import acknowledge_at_once, send_at_once
 from oculard.retrieve.archive import ArchiveAway, ArchiveBusy, ArchiveRefused, ArchiveSilent, Stopping
 from oculard.retrieve.receiving import Receiver
 from oculard.store.spool import Spooler
@@ -110,7 +110,7 @@ class ArchiveAssociation:
         try:
             if kind is None and self._assoc.is_established:
                 self._assoc.release()
-            else:
+            elif not self._assoc.acse.is_aborted():
                 self._assoc.abort()
         finally:
             self._close()
@@ -151,7 +151,6 @@ class ArchiveAssociation:
         self._assoc = self._associate()
         if self._assoc.is_established:
             self._assoc.dimse = self._receiver = Receiver(self._assoc, self._caller.spooler)
-        keep_answers(self._assoc)
         if not self._assoc.is_established:
             raise self._why_not()
         if self._stopping:

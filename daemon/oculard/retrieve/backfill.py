@@ -264,25 +264,21 @@ def missing(expected: Mapping[str, int], held: Mapping[str, int]) -> bool:
 
 
 def find_day(archive: Archive, day: date, modalities: Sequence[str]) -> list[Found]:
-    """A day's studies; of a day with too many matches those that can be had by asking for each modality.
+    """A day's studies; a day with too many matches is asked for in parts, down to hours.
 
     What cannot be had is a remark of the archive's, and in the log.
     """
-    days, found = Days(first=day, last=day), dict[str, Found]()
-    try:
-        return archive.find_studies(days, modalities)
-    except TooManyMatches as why:
-        smaller = [[modality] for modality in modalities] if len(modalities) > 1 else []
-        if not smaller:
-            _remark_too_many(archive, day, why)
-    for modality in smaller:
+    parts, found = [Days(first=day, last=day)], dict[str, Found]()
+    while parts:
+        part = parts.pop(0)
         try:
-            found |= {one.study_instance_uid: one for one in archive.find_studies(days, modality)}
+            found |= {one.study_instance_uid: one for one in archive.find_studies(part, modalities)}
         except TooManyMatches as why:
-            _remark_too_many(archive, day, why)
+            halves = part.halves()
+            parts = [*halves, *parts]
+            if not part.times:
+                archive.remarks["day-in-parts"] += 1  # a study without a time is not found by them
+            if not halves:
+                archive.remarks[why.reason] += 1
+                logger.error("hour not asked for", reason=why.reason, hint=why.hint, why=f"{part} {part.times}")
     return list(found.values())
-
-
-def _remark_too_many(archive: Archive, day: date, why: TooManyMatches) -> None:
-    archive.remarks[why.reason] += 1
-    logger.error("day not asked for", reason=why.reason, hint=why.hint, why=day.isoformat())

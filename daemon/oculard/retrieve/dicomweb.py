@@ -56,6 +56,7 @@ class DicomWeb:
         ends_at = monotonic() + STUDIES_TIMES * self.answer_s
         for modality in modalities or ("",):
             asked = {"StudyDate": str(days), "includefield": MODALITIES}
+            asked |= {"StudyTime": days.times} if days.times else {}
             asked |= {"ModalitiesInStudy": modality} if modality else {}
             for match in self._pages("/studies", asked, self.matches_max - len(found), ends_at):
                 one = self._study(match, days)

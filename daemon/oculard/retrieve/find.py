@@ -139,6 +139,8 @@ def _study_query(days: Days) -> Dataset:
     query = Dataset()
     query.QueryRetrieveLevel = "STUDY"
     query.StudyDate = str(days)
+    if days.times:
+        query.StudyTime = days.times
     query.StudyInstanceUID = query.ModalitiesInStudy = ""
     return query
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import struct
+from time import monotonic
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
 
 from oculard.errors import Rejected
@@ -17,7 +20,7 @@ from oculard.store.spool import Spool, Spooler
 
 MESSAGE_BYTES_MAX = 1 << 20  # of a message that is no C-STORE: one match, or one status
 STORES_WAITING_MAX = 4  # nobody may send one before the last one is answered (PS3.7 D.3.3.3)
-INVALID_PDU = "Evt19"  # ends the association with an A-ABORT (PS3.8 9.2.3)
+LOOK_S = 1.0  # how soon we see that the association has ended
 # What pydicom and pynetdicom raise for bytes that are no message, or an element that is no value.
 UNREADABLE = (
     ValueError,
@@ -57,6 +60,19 @@ class Receiver(DIMSEServiceProvider):
             except UNREADABLE:
                 self._break()
 
+    def get_msg(self, block: bool = False) -> tuple[Any, Any]:
+        """The next answer, for whoever asked alone (see `dimse.keep_answers`), and not for longer than there is a line.
+
+        The original waits on when the network thread has ended the association by itself.
+        """
+        ends_at = monotonic() + (self.dimse_timeout or 0.0)
+        while block and (left_s := ends_at - monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                return self.msg_queue.get(timeout=min(left_s, LOOK_S))
+            if self._association.acse.is_aborted() or not self.dul.is_alive():
+                break
+        return None, None
+
     def done(self, spool: Spool) -> None:
         """A data set has been answered for."""
         self._spools.discard(spool)
@@ -64,6 +80,7 @@ class Receiver(DIMSEServiceProvider):
 
     def discard(self) -> None:
         """The association is over: delete whatever is not finished."""
+        self._is_broken = True
         while self._spools:
             self._spools.pop().discard()
 
@@ -72,32 +89,38 @@ class Receiver(DIMSEServiceProvider):
         self.msg_queue.put((None, None))
 
     def _receive(self, context_id: int, fragment: bytes) -> None:
-        if isinstance(self.message, C_STORE_RQ):
+        message = self.message = self.message or DIMSEMessage()
+        if isinstance(message, C_STORE_RQ):
             is_bad = bool(fragment[0] & 1)  # a command inside of a data set
         else:
-            self._bytes = len(fragment) + (self._bytes if self.message is not None else 0)
+            self._bytes += len(fragment)
             is_bad = self._bytes > MESSAGE_BYTES_MAX
         if is_bad:
             self._break()
             return
         part = P_DATA()
         part.presentation_data_value_list.append((context_id, fragment))
-        super().receive_primitive(part)
-        if isinstance(self.message, C_STORE_RQ) and self.message._data_set_file is None:
+        if message.decode_msg(part, self._association):
+            self.message, self._bytes = None, 0
+            self.msg_queue.put((context_id, message.message_to_primitive()))
+        elif isinstance(message, C_STORE_RQ) and message._data_set_file is None:
             # What pynetdicom itself does for its chunked reception: it writes the fragments to this file.
-            spool: Any = self._open(self.message.command_set, context_id)
-            self.message._data_set_file = spool
+            spool: Any = self._open(message.command_set, context_id)
+            message._data_set_file = spool
             if len(self._spools) > STORES_WAITING_MAX:
                 self._break()
 
     def _open(self, command: Dataset, context_id: int) -> Spool:
         """A spool for the data set that follows, or one that swallows it."""
         context = self._association._accepted_cx.get(context_id)
-        sop_class_uid, sop_instance_uid = (
-            str(command.get(name) or "") for name in ("AffectedSOPClassUID", "AffectedSOPInstanceUID")
-        )
-        if context is None or str(context.abstract_syntax) != sop_class_uid or not is_uid(sop_instance_uid):
-            spool = self._spooler.refuse(NotWanted("the context is for another class, or the UID is none"))
+        names = {name: str(command.get(name) or "") for name in ("AffectedSOPClassUID", "AffectedSOPInstanceUID")}
+        sop_class_uid, sop_instance_uid = names.values()
+        if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
+            spool = self._spooler.refuse(NotWanted("an announced UID is malformed", reason="bad-uid"))
+            for name in names:  # pynetdicom would not take it
+                command.pop(name, None)
+        elif context is None or str(context.abstract_syntax) != sop_class_uid:
+            spool = self._spooler.refuse(NotWanted("the context is for another class"))
         else:
             spool = self._spooler.open(
                 sop_class_uid=sop_class_uid,
@@ -108,7 +131,6 @@ class Receiver(DIMSEServiceProvider):
         return spool
 
     def _break(self) -> None:
-        """Abort this association, and only this one."""
+        """What comes is not listened to any more; whoever waits for an answer ends this association."""
         self._is_broken = True
-        self.dul.event_queue.put(INVALID_PDU)
         self.wake()

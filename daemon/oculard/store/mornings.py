@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, func, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Subquery, Table, and_, case, func, or_, select
 
-from oculard.job import RETRIEVAL, DeliveryState, JobEvent, JobState
+from oculard.job import DELIVERY, JOB, RETRIEVAL, DeliveryState, JobEvent, JobState, Machine
 from oculard.store import tables
 from oculard.store.backfills import ACTIVE
 from oculard.store.database import Database
+from oculard.store.night_jobs import ACTOR
 
 Row = dict[str, Any]
 ENDED = (JobEvent.DONE, JobEvent.REJECT, JobEvent.GIVE_UP)
 SLOWEST = 5
 LISTED_MAX = 200  # rows of one list: more are counted elsewhere, and nobody reads them
 REPORTS_MAX = 200_000  # of one night
-UNDER_WAY = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.SENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,26 +97,34 @@ class Mornings:
         columns = (report.c.estimator, report.c.weights_sha256, report.c.demonstration)
         return self._counted(report, columns, *_within(report.c.created_at, span))
 
-    def not_reached(self, span: Span) -> list[Row]:
-        """Night jobs that had not begun at the span's end, by family and by why: `quota`, or `time`."""
-        event, job, own = tables.event, tables.job, tables.event.alias("own")
-        newest = (
-            select(func.max(own.c.id))
-            .where(own.c.kind == "job", own.c.subject_id == job.c.id, own.c.at < span.end)
-            .scalar_subquery()
+    def not_reached(self, span: Span, window_start: datetime) -> list[Row]:
+        """Night jobs that had not begun at the span's end, by family and whether this night had let them run."""
+        event, job = tables.event, tables.job
+        let_run = (
+            select(event.c.id)
+            .where(event.c.kind == "job", event.c.subject_id == job.c.id, event.c.name == JobEvent.RELEASE)
+            .where(event.c.at >= window_start, event.c.at < span.end)
+            .exists()
         )
-        still = or_(
-            job.c.state.in_((JobState.WAITING, JobState.QUEUED, JobState.RUNNING)), job.c.changed_at >= span.end
-        )
+        then = _states(job, JOB, span)
+        query = select(job.c.family, case((let_run, 1), else_=0).label("let_run"))
+        query = query.join_from(job, then, then.c.id == job.c.id)
+        found = query.where(job.c.run_window == "night", then.c.state.in_((JobState.WAITING, JobState.QUEUED)))
+        table = found.subquery()
+        return self._counted(table, (table.c.family, table.c.let_run))
+
+    def let_run(self, span: Span, window_start: datetime) -> dict[str, int]:
+        """By family, how many jobs this night had let run: what it took of its quota."""
+        event, job = tables.event, tables.job
         query = (
-            select(job.c.family, event.c.name, func.count().label("count"))
-            .join_from(job, event, event.c.id == newest)
-            .where(job.c.run_window == "night", job.c.created_at < span.end, still)
-            .where(event.c.target.in_((JobState.WAITING, JobState.QUEUED)))
-            .group_by(job.c.family, event.c.name)
+            select(job.c.family, func.count(event.c.subject_id.distinct()))
+            .join_from(event, job, job.c.id == event.c.subject_id)
+            .where(event.c.kind == "job", event.c.name == JobEvent.RELEASE, event.c.actor == ACTOR)
+            .where(event.c.at >= window_start, event.c.at < span.end)
+            .group_by(job.c.family)
         )
         with self._database.read() as connection:
-            return [dict(row._mapping) for row in connection.execute(query).all()]
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def deliveries(self, span: Span) -> list[Row]:
         """What became of deliveries, by peer, event and reason."""
@@ -124,10 +133,19 @@ class Mornings:
         joined = event.join(delivery, delivery.c.id == event.c.subject_id)
         return self._counted(joined, columns, event.c.kind == "delivery", *_within(event.c.at, span))
 
-    def under_way(self) -> list[Row]:
-        """What is owed to each peer now."""
-        table = tables.delivery
-        return self._counted(table, (table.c.peer, table.c.state), table.c.state.in_(UNDER_WAY))
+    def owed(self, span: Span) -> list[Row]:
+        """What stood with each peer at the span's end: on its way, or parked."""
+        table, then = tables.delivery, _states(tables.delivery, DELIVERY, span)
+        joined = table.join(then, then.c.id == table.c.id)
+        return self._counted(joined, (table.c.peer, then.c.state), then.c.state != DeliveryState.DELIVERED)
+
+    def failed_still(self, span: Span) -> int:
+        """Jobs that failed and that nobody had requeued at the span's end."""
+        event = tables.event
+        failed = (event.c.kind == "job", event.c.name == JobEvent.GIVE_UP, *_within(event.c.at, span))
+        query = select(func.count()).where(*failed, event.c.id == _newest("job", event.c.subject_id, span))
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def new_senders(self, span: Span) -> list[str]:
         """Who sent for the first time ever."""
@@ -148,8 +166,10 @@ class Mornings:
     def refused_callers(self, span: Span) -> list[Row]:
         """Who called and was not let in."""
         table = tables.caller
-        columns = (table.c.calling_ae, table.c.called_ae, table.c.address, table.c.reason, table.c.count)
-        return self._listed(table, columns, table.c.state == "refused", *_within(table.c.last_at, span))
+        who = (table.c.calling_ae, table.c.called_ae, table.c.address)
+        called = or_(*(and_(*_within(at, span)) for at in (table.c.first_at, table.c.last_at)))
+        columns = (*who, table.c.reason, table.c.count, table.c.first_at)
+        return self._listed(table, columns, table.c.state == "refused", called)
 
     def alarms(self, span: Span) -> list[Row]:
         """Alarms that stood at some time of it; `cleared_at` is empty for those that stood at its end."""
@@ -189,14 +209,21 @@ class Mornings:
             table, (table.c.folder, table.c.outcome, table.c.reason), *_within(table.c.looked_at, span)
         )
 
-    def people(self, span: Span) -> list[Row]:
-        """Jobs that a person should look at, with what identifies the patient: only for a site that asks for it."""
-        event, job, study = tables.event, tables.job, tables.study
-        joined = event.join(job, job.c.id == event.c.subject_id).join(study, study.c.id == job.c.study_id)
-        columns = (job.c.id, job.c.family, job.c.eye, event.c.name.label("event"), event.c.reason)
+    def bad_ends(self, span: Span) -> list[Row]:
+        """Jobs that failed or were rejected, one by one; the failed first."""
+        event, job = tables.event, tables.job
+        columns = (event.c.name.label("event"), job.c.id.label("job_id"), job.c.family, job.c.eye, event.c.reason)
         what = (event.c.kind == "job", event.c.name.in_((JobEvent.REJECT, JobEvent.GIVE_UP)))
-        patient = (study.c.patient_id, study.c.accession_number)
-        return self._listed(joined, (*columns, *patient), *what, *_within(event.c.at, span))
+        joined = event.join(job, job.c.id == event.c.subject_id)
+        return self._listed(joined, columns, *what, *_within(event.c.at, span))
+
+    def patients(self, job_ids: Collection[int]) -> dict[int, Row]:
+        """By job, what identifies the patient: only for a site that asks for it."""
+        job, study = tables.job, tables.study
+        query = select(job.c.id, study.c.patient_id, study.c.accession_number)
+        query = query.join_from(job, study, study.c.id == job.c.study_id).where(job.c.id.in_(job_ids))
+        with self._database.read() as connection:
+            return {row.pop("id"): row for row in _rows(connection, query)}
 
     def _counted(self, source: FromClause, columns: tuple[Any, ...], *where: ColumnElement[bool]) -> list[Row]:
         query = select(*columns, func.count().label("count")).select_from(source).where(*where)
@@ -204,7 +231,7 @@ class Mornings:
             return _rows(connection, query.group_by(*columns).order_by(*columns))
 
     def _listed(self, source: FromClause, columns: tuple[Any, ...], *where: ColumnElement[bool]) -> list[Row]:
-        query = select(*columns).select_from(source).where(*where).order_by(columns[0]).limit(LISTED_MAX)
+        query = select(*columns).select_from(source).where(*where).order_by(*columns[:2]).limit(LISTED_MAX)
         with self._database.read() as connection:
             return _rows(connection, query)
 
@@ -215,3 +242,19 @@ def _rows(connection: Connection, query: Any) -> list[Row]:
 
 def _within(at: ColumnElement[Any], span: Span) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return at >= span.start, at < span.end
+
+
+def _newest(kind: str, subject_id: ColumnElement[int], span: Span) -> ColumnElement[int]:
+    """The last event before the span's end of one thing: where it stood then."""
+    own = tables.event.alias("own")
+    of_it = (own.c.kind == kind, own.c.subject_id == subject_id, own.c.at < span.end)
+    return select(func.max(own.c.id)).where(*of_it).scalar_subquery()
+
+
+def _states(table: Table, machine: Machine, span: Span) -> Subquery:
+    """Where each row stood at the span's end, wherever it is now; what had ended before the span is left out."""
+    event = tables.event.alias("last")
+    moved = or_(table.c.changed_at >= span.start, table.c.state.not_in(machine.ends - {DeliveryState.PARKED}))
+    newest = _newest(machine.name, table.c.id, span)
+    query = select(table.c.id, event.c.target.label("state")).join_from(table, event, event.c.id == newest)
+    return query.where(table.c.created_at < span.end, moved).subquery()

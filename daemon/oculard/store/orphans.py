@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Row, select, union_all
 
-from oculard.errors import Permanent, Rejected, Transient
+from oculard.errors import Permanent, Rejected
 from oculard.store import tables
 from oculard.store.database import Database
 from oculard.store.digests import digest_of
@@ -60,8 +61,6 @@ class Orphans:
             if digest_of(path, "instances") == path.stem:
                 take(path)
                 return True
-        except Transient:
-            raise
         except FileNotFoundError:
             return True  # its own sender brought it meanwhile
         except (Rejected, Permanent, OSError):
@@ -100,16 +99,16 @@ class Orphans:
             return False  # gone meanwhile
 
 
-def _known(connection: Connection, room: str, paths: Collection[str]) -> list[Row[tuple[str, datetime | None, int]]]:
+def _known(connection: Connection, room: str, paths: Collection[str]) -> Sequence[Row[Any, Any, Any]]:
     """The rows of files: path, when removed, study."""
     instance, report, companion = tables.instance, tables.report, tables.report_object
     if room == "instances":
         query = select(instance.c.path, instance.c.removed_at, instance.c.study_id).where(instance.c.path.in_(paths))
-        return list(connection.execute(query).all())
+        return connection.execute(query).all()
     reports = select(report.c.path, report.c.removed_at, report.c.study_id).where(report.c.path.in_(paths))
     companions = (
         select(companion.c.path, report.c.removed_at, report.c.study_id)
         .join_from(companion, report)
         .where(companion.c.path.in_(paths))
     )
-    return list(connection.execute(union_all(reports, companions)).all())
+    return connection.execute(union_all(reports, companions)).all()

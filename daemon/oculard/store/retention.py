@@ -39,11 +39,11 @@ class Retention:
 
     def remove_images(self, study_ids: Collection[int], *, done_before: datetime) -> int:
         """Remove the image files of those studies of which all was done before a moment. Says how many."""
-        return self._remove(tables.instance, "instance", study_ids, done_before, (~_differs(),))
+        return self._remove(tables.instance, study_ids, done_before, (~_differs(),))
 
     def remove_reports(self, study_ids: Collection[int], *, done_before: datetime) -> int:
         """Remove the report files, companions included, of those studies of which all was done before a moment."""
-        return self._remove(tables.report, "report", study_ids, done_before, ())
+        return self._remove(tables.report, study_ids, done_before, ())
 
     def delete_unused(self, study_id: int, paths: Iterable[str]) -> int:
         """Delete files whose rows are all marked as removed. Says how many. Raises VaultUnwritable."""
@@ -60,7 +60,6 @@ class Retention:
     def _remove(
         self,
         table: Table,
-        kind: str,
         study_ids: Collection[int],
         done_before: datetime,
         spared: Sequence[ColumnElement[bool]],
@@ -71,19 +70,18 @@ class Retention:
         with self._database.read() as connection:
             due = connection.execute(select(study.c.id).where(study.c.id.in_(study_ids), kept, done)).scalars().all()
         for study_id in due:
-            gone = self._mark(table, kind, study_id, (done, *spared))
+            gone = self._mark(table, study_id, done, spared)
             count += len(gone)
             self.delete_unused(study_id, self._paths(table, gone))
         return count
 
     def _mark(
-        self, table: Table, kind: str, study_id: int, may: Sequence[ColumnElement[bool]]
+        self, table: Table, study_id: int, done: ColumnElement[bool], spared: Sequence[ColumnElement[bool]]
     ) -> list[Row[tuple[int, str]]]:
         """Mark what is still there of a study, if it still may go at this very moment."""
         now, study = self._clock.now(), tables.study
         with self._database.write() as connection:
             _lock(connection, study_id)
-            done, *spared = may
             which = (table.c.study_id == study_id, table.c.removed_at.is_(None), *spared)
             still = exists().where(study.c.id == table.c.study_id, done).correlate(table)
             marked = update(table).where(*which, still).values(removed_at=now).returning(table.c.id, table.c.path)
@@ -92,7 +90,7 @@ class Retention:
                 record(
                     connection,
                     at=now,
-                    kind=kind,
+                    kind=table.name,
                     subject_id=row.id,
                     study_id=study_id,
                     name="removed",

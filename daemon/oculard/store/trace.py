@@ -107,11 +107,8 @@ class Trace:
         with self._database.read() as connection:
             counts = {name: _by_state(connection, table) for name, table in counted.items()}
             counts["caller"] = _by_state(connection, tables.caller)
-            kept = connection.execute(
-                select(func.count(), func.coalesce(func.sum(tables.instance.c.size_bytes), 0)).select_from(
-                    tables.instance
-                )
-            ).one()
+            size = func.coalesce(func.sum(tables.instance.c.size_bytes), 0)
+            kept = connection.execute(select(func.count(), size).where(tables.instance.c.removed_at.is_(None))).one()
         return counts | {"instance": {"kept": kept[0], "bytes": int(kept[1])}}
 
     def oldest(self) -> dict[str, datetime | None]:

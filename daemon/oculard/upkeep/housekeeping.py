@@ -20,6 +20,7 @@ from oculard.store.orphans import Orphans, Stray
 from oculard.store.retention import ACTOR, Retention
 from oculard.store.tidying import Tidying
 from oculard.store.vault import ORPHANS, PARTS, Vault
+from oculard.store.watched import Watched
 from oculard.upkeep.clockwork import Chore
 
 YOUNG = timedelta(days=1)  # a file that no row knows may still be on its way
@@ -39,6 +40,7 @@ class Housekeeping:
     retention: Retention
     orphans: Orphans
     tidying: Tidying
+    watched: Watched
     vault: Vault
     alarms: Alarms
     take: Callable[[Path], object]  # an image into custody again, by the normal door
@@ -55,6 +57,7 @@ class Housekeeping:
             Chore(do=self.sweep_images, every_s=300),
             Chore(do=self.sweep_reports, every_s=300),
             Chore(do=self.look_at_files, every_s=60),
+            Chore(do=self.forget_watched, every_s=86_400),
             Chore(do=self.optimize_database, every_s=3600),
             Chore(do=self.vacuum_database, every_s=3600),
         ]
@@ -120,6 +123,12 @@ class Housekeeping:
             self.alarms.raise_("vault-damaged", uid)
         if damaged:
             logger.error("vault damaged", reason="vault-damaged", count=len(damaged), sop_instance_uid=damaged[0])
+
+    def forget_watched(self) -> None:
+        """Forget the files that have long gone from the watched folders."""
+        count = self.watched.forget(self.clock.now() - timedelta(days=self.settings.watched_days))
+        if count:
+            logger.info("watched files forgotten", count=count)
 
     def optimize_database(self) -> None:
         """Keep the planner's statistics fresh and the write-ahead log short."""

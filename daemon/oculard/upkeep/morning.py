@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from oculard.clock import Clock
 from oculard.errors import Misconfigured
-from oculard.job import DeliveryEvent, JobEvent
 from oculard.night import Window, last_window, window_of
 from oculard.settings import Settings
+from oculard.settings_night import DAYS
 from oculard.store.database import Database
 from oculard.store.forecast import days_left
 from oculard.store.mornings import SLOWEST, Mornings, Row, Span
 from oculard.store.vault import GIB, Vault
+from oculard.upkeep.morning_rows import bad_ends, families, not_reached, peers, reasons
 
 TELL_WITHIN = timedelta(days=2)  # an older night is no news
 A_MOMENT = timedelta(microseconds=1)
+FIRST_DAY = date(2000, 1, 1)  # no night is older; the calendar has an end on that side too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Morning:
     families: list[Row]  # family, estimator, done, rejected, failed, mean_s
     reasons: list[Row]  # outcome, family, reason, count
     not_reached: list[Row]  # family, why, count
-    peers: list[Row]  # peer, delivered, committed, parked, retried, under_way, reasons
+    peers: list[Row]  # peer, delivered, committed, retried, parked; at the end under_way, parked_still; reasons
     slowest: list[Row]
     new_senders: list[str]
     refused_callers: list[Row]
@@ -42,23 +44,31 @@ class Morning:
     folders: list[Row]
     alarms: list[Row]
     models: list[Row]
-    people: list[Row]  # [] unless the site asks for them
+    bad_ends: list[Row]  # job_id, family, eye, outcome, reason; the patient only where the site asks for it
+    failed_still: int
     free_gib: float
     disk_days: float | None
 
     def total(self, column: str) -> int:
         """A column of the families, added up."""
-        return sum(row[column] for row in self.families)
-
-    @property
-    def parked(self) -> int:
-        """Reports that no peer took, and that wait for a person."""
-        return sum(row["parked"] for row in self.peers)
+        return _sum(self.families, column)
 
     @property
     def missed(self) -> int:
         """Jobs that the night did not reach."""
-        return sum(row["count"] for row in self.not_reached)
+        return _sum(self.not_reached, "count")
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """The numbers that are asked for first."""
+        return {
+            "images": self.events.get("instance", {}).get("received", 0),
+            "studies": self.events.get("study", {}).get("settled", 0),
+            **{name: self.total(name) for name in ("done", "rejected", "failed")},
+            "not_reached": self.missed,
+            "reports": _sum(self.models, "count"),
+            **{name: _sum(self.peers, name) for name in ("delivered", "committed", "under_way", "parked_still")},
+        }
 
     @property
     def standing(self) -> int:
@@ -67,15 +77,26 @@ class Morning:
 
     @property
     def unfetched(self) -> int:
-        """Studies of back-fills that could not be fetched."""
+        """Studies that an archive has and did not give."""
         return sum(
-            state["count"] for row in self.backfills for state in row["studies"] if state["state"] in ("failed", "gone")
+            _sum([state for state in row["studies"] if state["state"] == "failed"], "count") for row in self.backfills
         )
 
     @property
-    def needs_a_person(self) -> bool:
-        """Whether there is something that does not go away by itself."""
-        return bool(self.total("failed") or self.parked or self.standing or self.unfetched)
+    def open_matters(self) -> dict[str, int]:
+        """What does not go away by itself: a person should look."""
+        matters = {
+            "failed": self.failed_still,
+            "parked": self.totals["parked_still"],
+            "standing": self.standing,
+            "unfetched": self.unfetched,
+        }
+        return {name: count for name, count in matters.items() if count}
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether weights were used that mean nothing for people."""
+        return any(row["demonstration"] for row in self.models)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +113,12 @@ class MorningMaker:
         night, zone, now = self.settings.night, self.settings.night_zone, self.clock.now()
         if day is None:
             return last_window(night, now, zone)
-        window = window_of(night, day, zone)
-        if window is None:
+        if day < FIRST_DAY:
+            raise Misconfigured(f"nothing is known of {day}", hint="as in 2026-11-28: the evening on which it began")
+        window = window_of(night, day, zone) if day <= now.astimezone(ZoneInfo(zone)).date() else None
+        if window is None and DAYS[day.weekday()] not in night.days:
             raise Misconfigured(f"no night begins on {day}", hint="[night] days says on which days one does")
-        if window.start > now:
+        if window is None or window.start > now:
             raise Misconfigured(f"the night of {day} has not begun", hint="`oculard night plan` looks ahead")
         return window
 
@@ -104,7 +127,9 @@ class MorningMaker:
         night, zone, now = self.settings.night, self.settings.night_zone, self.clock.now()
         before = last_window(night, window.end - A_MOMENT, zone)
         span = Span(start=before.end, end=min(window.end, now))
-        told, took = Mornings(self.database), Mornings(self.database).took(span)
+        told = Mornings(self.database)
+        ended, took, bad = told.ended(span), told.took(span), told.bad_ends(span)
+        patients = told.patients([row["job_id"] for row in bad]) if night.report_patients else {}
         free, mark = self.vault.free_gib(), self.settings.store.disk_free_min_gib
         return Morning(
             night=window.day,
@@ -113,10 +138,12 @@ class MorningMaker:
             is_over=window.end <= now,
             events=told.events(span),
             received=told.received(span),
-            families=families(told.ended(span), took),
-            reasons=reasons(told.ended(span)),
-            not_reached=not_reached(told.not_reached(span), frozenset(night.quotas)),
-            peers=peers(told.deliveries(span), told.under_way()),
+            families=families(ended, took),
+            reasons=reasons(ended),
+            not_reached=not_reached(
+                told.not_reached(span, window.start), told.let_run(span, window.start), night.quotas
+            ),
+            peers=peers(told.deliveries(span), told.owed(span)),
             slowest=took[:SLOWEST],
             new_senders=told.new_senders(span),
             refused_callers=told.refused_callers(span),
@@ -124,78 +151,11 @@ class MorningMaker:
             folders=told.folders(span),
             alarms=told.alarms(span),
             models=told.models(span),
-            people=told.people(span) if night.report_patients else [],
+            bad_ends=bad_ends(bad, patients),
+            failed_still=told.failed_still(span),
             free_gib=free,
             disk_days=days_left(self.database, free * GIB, mark * GIB, now),
         )
-
-
-OUTCOMES = {JobEvent.DONE: "done", JobEvent.REJECT: "rejected", JobEvent.GIVE_UP: "failed"}
-
-
-def families(ended: list[Row], took: list[Row]) -> list[Row]:
-    """How many jobs of each family and estimator ended how, and how long one took."""
-    lines: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for row in ended:
-        lines[row["family"], row["estimator"]][OUTCOMES[row["event"]]] += row["count"]
-    for row in took:
-        seconds[row["family"], row["estimator"]].append(row["seconds"])
-    return [
-        {
-            "family": family,
-            "estimator": estimator,
-            **{name: counts[name] for name in OUTCOMES.values()},
-            "mean_s": _mean(seconds[family, estimator]),
-        }
-        for (family, estimator), counts in sorted(lines.items())
-    ]
-
-
-def reasons(ended: list[Row]) -> list[Row]:
-    """Why jobs were rejected or failed."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for row in ended:
-        if row["event"] != JobEvent.DONE:
-            counts[OUTCOMES[row["event"]], row["family"], row["reason"] or ""] += row["count"]
-    return [
-        {"outcome": outcome, "family": family, "reason": reason, "count": count}
-        for (outcome, family, reason), count in sorted(counts.items())
-    ]
-
-
-def not_reached(rows: list[Row], with_quota: frozenset[str]) -> list[Row]:
-    """Why night jobs had not begun: what was never let run, where the family has a quota, waits for that."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        was_let_run = row["name"] in (JobEvent.RELEASE, JobEvent.WITHDRAW, JobEvent.RETRY, JobEvent.LOST)
-        why = "quota" if row["family"] in with_quota and not was_let_run else "time"
-        counts[row["family"], why] += row["count"]
-    return [{"family": family, "why": why, "count": count} for (family, why), count in sorted(counts.items())]
-
-
-def peers(rows: list[Row], under_way: list[Row]) -> list[Row]:
-    """What each peer took, promised to keep, refused and is owed."""
-    lines: dict[str, Counter[str]] = defaultdict(Counter)
-    why: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        lines[row["peer"]][row["event"]] += row["count"]
-        if row["event"] in (DeliveryEvent.PARK, DeliveryEvent.RETRY) and row["reason"]:
-            why[row["peer"]][row["reason"]] += row["count"]
-    for row in under_way:
-        lines[row["peer"]]["under_way"] += row["count"]
-    return [
-        {
-            "peer": peer,
-            "delivered": counts[DeliveryEvent.DONE] + counts[DeliveryEvent.COMMIT],
-            "committed": counts[DeliveryEvent.COMMIT],
-            "retried": counts[DeliveryEvent.RETRY],
-            "parked": counts[DeliveryEvent.PARK],
-            "under_way": counts["under_way"],
-            "reasons": dict(why[peer]),
-        }
-        for peer, counts in sorted(lines.items())
-    ]
 
 
 def as_json(morning: Morning, language: str) -> dict[str, Any]:
@@ -208,10 +168,12 @@ def as_json(morning: Morning, language: str) -> dict[str, Any]:
         "period": {"start": morning.span.start, "end": morning.span.end},
         "over": morning.is_over,
         "verdict": verdict(morning, language),
-        "needs_a_person": morning.needs_a_person,
+        "needs_a_person": bool(morning.open_matters),
+        "open_matters": morning.open_matters,
+        "demonstration": morning.is_demonstration,
+        "totals": morning.totals,
         "disk": {"free_gib": round(morning.free_gib, 2), "days_left": morning.disk_days},
         **{name: getattr(morning, name) for name in LISTS},
-        **({"people": morning.people} if morning.people else {}),
     }
 
 
@@ -220,6 +182,7 @@ LISTS = (
     "reasons",
     "not_reached",
     "peers",
+    "bad_ends",
     "slowest",
     "received",
     "new_senders",
@@ -237,5 +200,5 @@ def is_news(window: Window, now: datetime) -> bool:
     return window.end <= now < window.end + TELL_WITHIN
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _sum(rows: list[Row], column: str) -> int:
+    return sum(row[column] for row in rows)
