@@ -133,8 +133,8 @@ CONDITIONS = _listed(
     Condition(
         name="folder-away",
         clears=Clears.ITSELF,
-        means="A watched folder cannot be read.",
-        means_ja="監視フォルダを読めません。",
+        means="A watched folder cannot be read, or does not answer.",
+        means_ja="監視フォルダを読めないか、応答がありません。",
     ),
     Condition(
         name="job-without-report",
@@ -153,6 +153,12 @@ CONDITIONS = _listed(
         clears=Clears.ITSELF,
         means="An address of [notify] takes no notices, or is not understood.",
         means_ja="通知先に届かないか、通知先のURLが解釈できません。",
+    ),
+    Condition(
+        name="originals-not-moved",
+        clears=Clears.ITSELF,
+        means="Files of a watched folder are taken, and cannot be moved to where they should go.",
+        means_ja="監視フォルダの取り込み済みファイルを移動できません。",
     ),
     Condition(
         name="orphan-files",

@@ -44,6 +44,7 @@ from oculard.store.vault import GIB, Vault
 from oculard.store.watched import Watched
 
 if TYPE_CHECKING:
+    from oculard.intake.watching import FolderWatch
     from oculard.report.request import Device
     from oculard.retrieve.backfill import Backfilling
     from oculard.upkeep.clockwork import Chore
@@ -247,11 +248,17 @@ def run_sender(app: App, name: str) -> None:
 
 def run_fetcher(app: App, name: str) -> None:
     """Back-fill and watched folders, until the clock is stopped. Each association to an archive has a thread."""
-    backfillings = _backfillings(app, name)
-    steps = [*(one.step for one in backfillings), *_folder_steps(app)]
+    backfillings, watches = _backfillings(app, name), _watches(app)
+    steps = [*(one.step for one in backfillings), *(one.step for one in watches)]
+
+    def check() -> bool:
+        for one in watches:
+            one.check()
+        return False
+
     with ThreadPoolExecutor(max_workers=max(1, len(steps)), thread_name_prefix="fetcher") as threads:
         running = [threads.submit(_beside, app, step) for step in steps]
-        _loop(app, "fetcher", name, lambda: False)
+        _loop(app, "fetcher", name, check, says=lambda: {"folders": {one.name: one.says() for one in watches}})
         with ThreadPoolExecutor(max_workers=max(1, len(backfillings))) as enders:
             list(enders.map(lambda one: one.close(), backfillings))  # a study may be half an hour on its way
     for one in running:
@@ -286,20 +293,19 @@ def _backfillings(app: App, name: str) -> list[Backfilling]:
     return made
 
 
-def _folder_steps(app: App) -> list[Callable[[], bool]]:
-    """One step for each watched folder: one that hangs holds up no other."""
+def _watches(app: App) -> list[FolderWatch]:
+    """One for each watched folder, each in a thread of its own: one that hangs holds up no other."""
     from oculard.intake.role import folder_import
     from oculard.intake.watching import FolderWatch
 
     return [
         FolderWatch(
-            folder=folder,
-            importer=folder_import(app.settings, app.instances, app.vault, sender=folder.name),
-            watched=app.watched,
-            alarms=app.alarms,
-            clock=app.clock,
-            instance_max_gib=app.settings.store.instance_max_gib,
-        ).step
+            folder,
+            folder_import(app.settings, app.instances, app.vault, sender=folder.name),
+            app.watched,
+            app.alarms,
+            app.clock,
+        )
         for folder in app.settings.folders
     ]
 

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from oculard.errors import Misconfigured
-from oculard.settings_night import Archive, Folder, Limits, Night, Notify, Retention
+from oculard.settings_night import Archive, Folder, Limits, Night, Notify, Retention, check_apart
 from oculard.settings_shapes import PLAIN, SHAPES, WORD, AeTitle, Port, Section, Slug, check_time_zone
 
 ENV_PREFIX = "OCULARD_"
@@ -297,6 +297,7 @@ class Settings(BaseSettings):
             if folder.name in senders:
                 raise ValueError(f"two senders or folders are called `{folder.name}`")
             senders.add(folder.name)
+        check_apart(self.folders, self.store.folder)
         senders |= {archive.name for archive in self.archives}  # what comes by C-GET and WADO-RS
         if self.night.backfill_from and self.night.backfill_from not in {archive.name for archive in self.archives}:
             raise ValueError(f"[night] backfill_from names `{self.night.backfill_from}`, which is not in [[archives]]")

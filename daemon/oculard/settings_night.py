@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -90,13 +92,21 @@ class Folder(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if not self.path.is_absolute():
-            raise ValueError(f"folder `{self.name}`: path must be absolute")
         if (self.then == "move") != (self.move_to is not None):
             raise ValueError(f"folder `{self.name}`: move_to belongs to then = 'move', and only to it")
-        if self.move_to is not None and (not self.move_to.is_absolute() or self.move_to.is_relative_to(self.path)):
-            raise ValueError(f"folder `{self.name}`: move_to must be absolute and outside of path")
+        for key, path in (("path", self.path), ("move_to", self.move_to)):
+            if path is not None and (not path.is_absolute() or ".." in path.parts):
+                raise ValueError(f"folder `{self.name}`: {key} must be absolute, without `..`")
         return self
+
+
+def check_apart(folders: Sequence[Folder], store: Path) -> None:
+    """Raise ValueError where one folder lies in another: what was moved or kept would be taken again."""
+    places = [("[store] folder", store.absolute()), *(("path", folder.path) for folder in folders)]
+    places += [("move_to", folder.move_to) for folder in folders if folder.move_to is not None]
+    for (key, one), (other_key, other) in combinations(places, 2):
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            raise ValueError(f"[[folders]]: {other_key} {other} and {key} {one} must lie apart")
 
 
 class Retention(Section):

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from archived import opened
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 
 from devices import OPHTHALMIC_8_BIT, Site
@@ -27,11 +28,11 @@ GOOD = "1.2.3"
 
 
 @contextmanager
-def scripted(*handlers: Any) -> Iterator[int]:
+def scripted(*handlers: Any, syntax: str = ImplicitVRLittleEndian) -> Iterator[int]:
     """A query and retrieve provider that does what its handlers say; gives its port."""
     ae = AE("SCRIPTED")
     for uid in (FIND, MOVE, GET):
-        ae.add_supported_context(uid)
+        ae.add_supported_context(uid, syntax)
     ae.add_supported_context(OPHTHALMIC_8_BIT, scp_role=True, scu_role=False)  # it stores to us by C-GET
     ae.add_requested_context(OPHTHALMIC_8_BIT)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers))

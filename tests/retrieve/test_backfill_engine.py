@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from scripted import FIRST, LAST, Fetcher, Killed, ScriptedArchive
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from fakes import FakeClock
 from oculard.errors import Transient
@@ -21,7 +21,7 @@ from oculard.retrieve.archive import (
     StudyFailed,
     TooManyMatches,
 )
-from oculard.retrieve.restraint import Pace
+from oculard.retrieve.restraint import Pace, Rest
 from oculard.store import tables
 from shelf import Shelf
 
@@ -271,6 +271,18 @@ def test_a_refusal_is_an_alarm_at_once_and_fails_nothing(
     assert shelf.alarms.standing() == []
 
 
+def test_an_answer_alone_clears_no_refusal(fetcher: Fetcher, archive: ScriptedArchive, shelf: Shelf) -> None:
+    """What is here already is looked at while the archive refuses to send: its alarm stands, and is not told twice."""
+    fetcher.order(first=LAST)
+    fetcher.run()
+    archive.script = {"retrieve": [ArchiveDoesNotKnowUs("who?") for _ in range(30)]}
+    fetcher.order()
+    fetcher.run(hours=0.5)
+    with shelf.database.read() as connection:
+        assert len(connection.execute(select(tables.alarm)).all()) == 1
+    assert [alarm.name for alarm in shelf.alarms.standing()] == ["archive-silent"]
+
+
 @pytest.mark.parametrize("why", [ArchiveAway("aborted"), StudyFailed("no"), ArchiveBusy("busy"), ArchiveRefused("no")])
 def test_a_study_that_the_archive_chokes_on_holds_up_no_other(
     fetcher: Fetcher, archive: ScriptedArchive, why: Exception
@@ -454,3 +466,14 @@ def test_what_a_back_fill_brings_runs_by_night(fetcher: Fetcher, archive: Script
     fetcher.run()
     fetcher.settle()
     assert fetcher.shelf.jobs.queue.counts() == {"waiting": 1, "queued": 1}
+
+
+def test_two_threads_that_meet_the_same_trouble_count_it_once(clock: FakeClock, shelf: Shelf) -> None:
+    """More associations make no longer rest."""
+    rest = Rest("pacs", shelf.alarms)
+    for _ in range(4):
+        rest.trouble(clock.now(), ArchiveAway("away"))
+    clock.pass_(1.9)
+    assert not rest.is_over(clock.now())
+    clock.pass_(0.1)
+    assert rest.is_over(clock.now())

@@ -13,7 +13,7 @@ from archived import opened, part10
 
 from devices import Site, photograph
 from oculard.retrieve.archive import Days
-from oculard.retrieve.backfill import find_day
+from oculard.retrieve.day import find_day
 from peers import DICOMWEB, Orthanc, program
 
 DAY = date(2026, 11, 20)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from provider import GOOD, asked, finding, match, pages, scripted, web
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import evt, service_class
 
 from devices import Site
@@ -53,13 +54,13 @@ def test_a_malformed_match_is_a_remark(here: Site, bad: Dataset, remark: str) ->
 def test_a_match_that_cannot_be_decoded_is_a_remark(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its bytes are no data set; the others count."""
     encode, bad = service_class.encode, match(StudyInstanceUID="1.2.9")
-    garbage = b"\x08\x00\x20\x00DA\xff\xff2026"  # longer than what follows
+    garbage = b"\x08\x00\x40\x11\xff\xff\xff\xffno items at all"
     monkeypatch.setattr(service_class, "encode", lambda ds, *how: garbage if ds == bad else encode(ds, *how))
     with scripted(finding((0xFF00, bad), (0xFF00, match()))) as port:
         archive = asked(here, port)
         assert [one.study_instance_uid for one in archive.find_studies(DAY, ())] == [GOOD]
 
-    assert list(archive.remarks) == ["match-unreadable"]
+    assert archive.remarks == {"match-unreadable": 1}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -72,6 +73,20 @@ def test_a_match_in_another_character_set_counts(here: Site) -> None:
         assert [one.study_instance_uid for one in archive.find_studies(DAY, ("OP",))] == [GOOD]
 
     assert not archive.remarks
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_elements_of_another_kind_are_none(here: Site) -> None:
+    """A UID that is a sequence, modalities that are a number: no more than if they were missing."""
+    bad, odd = match(StudyInstanceUID=None), match()
+    bad.add_new("StudyInstanceUID", "SQ", [Dataset()])
+    odd.add_new("ModalitiesInStudy", "US", 7)
+    with scripted(finding((0xFF00, bad), (0xFF00, odd)), syntax=ExplicitVRLittleEndian) as port:
+        archive = asked(here, port)
+        (found,) = archive.find_studies(DAY, ())
+
+    assert found.modalities == ()
+    assert archive.remarks == {"match-without-uid": 1}
 
 
 def test_a_match_larger_than_any_ends_the_association(here: Site) -> None:

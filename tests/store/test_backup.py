@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -10,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -308,6 +310,7 @@ def test_an_empty_database_gives_way(shelf: Shelf, empty: Shelf, tmp_path: Path)
 
 def test_a_living_daemon_is_not_pulled_from_under(shelf: Shelf, empty: Shelf, tmp_path: Path) -> None:
     """Even on an empty database; of a process that is known to be dead nobody waits for the end."""
+    shelf.roles.beat("upkeep@there:1:x", "upkeep", {})  # the backup's processes are none of the restored database
     back_up(shelf, tmp_path / "b")
     empty.database.upgrade()
     empty.roles.beat("intake@here:1:x", "intake", {})
@@ -368,6 +371,18 @@ while True:
 """
 
 
+def wait_for_a_commit(source: Path) -> None:
+    """The writer has written once more."""
+    with contextlib.closing(sqlite3.connect(source, timeout=30)) as connection:
+
+        def count() -> int:
+            return int(connection.execute("SELECT count(*) FROM pair").fetchone()[0])
+
+        before = count()
+        while count() == before:
+            pass
+
+
 def test_sqlite_is_copied_in_one_go_under_constant_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The copy is of one moment, and the writer never makes it begin anew."""
     monkeypatch.setattr(copying, "PAGES", 3)
@@ -381,7 +396,7 @@ def test_sqlite_is_copied_in_one_go_under_constant_writing(tmp_path: Path, monke
     try:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
-        copying._copy_file(source, target, lambda _, done, __: seen.append(done))
+        copying._copy_file(source, target, lambda _, done, __: seen.append(done) or wait_for_a_commit(source))
         assert writer.poll() is None
     finally:
         writer.kill()
@@ -394,3 +409,21 @@ def test_sqlite_is_copied_in_one_go_under_constant_writing(tmp_path: Path, monke
         assert pairs.get("a", 0) == pairs.get("b", 0)
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert not target.with_name("target.db-wal").exists()
+
+
+def test_the_password_of_a_server_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every user of the machine can read the list of processes: it goes by the environment."""
+    seen: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(command: list[str], **how: Any) -> subprocess.CompletedProcess[bytes]:
+        seen.append((command, how["env"]))
+        return subprocess.CompletedProcess(command, 0, b"", b"")
+
+    monkeypatch.setattr(copying.subprocess, "run", run)
+    monkeypatch.setattr(copying.shutil, "which", lambda name: f"/usr/bin/{name}")
+    copying._run(sqlalchemy.make_url("postgresql+psycopg://oculard:s3cret@db/oculard"), "pg_dump", [])
+
+    ((command, environment),) = seen
+    assert "s3cret" not in " ".join(command)
+    assert "--dbname=postgresql://oculard@db/oculard" in command
+    assert environment["PGPASSWORD"] == "s3cret"

@@ -1,6 +1,7 @@
 """Log files: no line is lost, cut or mixed, whoever writes and rotates, and no trouble of theirs ends the daemon."""
 
 import errno
+import fcntl
 import io
 import json
 import logging
@@ -65,6 +66,25 @@ def test_two_processes_lose_and_mix_no_line(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("worker.log.*"))) > 20
     sizes = [path.stat().st_size for path in tmp_path.glob("worker.log*")]
     assert max(sizes) < 4000 + 2 * 120  # one late line of the other process at most
+
+
+def test_who_waited_for_the_lock_does_not_rotate_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has put the full file aside meanwhile: the line goes into the new one."""
+    ours, theirs = (LogFile(tmp_path, "worker", bytes_max=20, files=5) for _ in range(2))
+    ours.write("first ............\n")
+    real, waits = fcntl.flock, iter([True])
+
+    def flock(handle: int, operation: int) -> None:
+        if next(waits, False):
+            theirs.write("theirs\n")
+        real(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    ours.write("ours\n")
+
+    assert (tmp_path / "worker.log").read_text(encoding="utf-8") == "theirs\nours\n"
+    assert (tmp_path / "worker.log.1").read_text(encoding="utf-8") == "first ............\n"
+    assert not (tmp_path / "worker.log.2").exists()
 
 
 def test_so_many_files_are_kept_as_configured(tmp_path: Path) -> None:

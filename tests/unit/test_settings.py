@@ -37,6 +37,17 @@ BAD = [
     ('[store]\ndatabase_password = "secret"\n', "database_password stands in the file"),
     ("[faz]\naxial_length_device_mm = 2.4\n", "axial_length_device_mm is 18 to 40, or 0"),
     ("[faz]\naxial_length_device_mm = 240\n", "`faz.axial_length_device_mm`"),
+    ('[[folders]]\nname = "a"\npath = "exports"\n', "folder `a`: path must be absolute, without `..`"),
+    (
+        '[[folders]]\nname = "a"\npath = "/a"\nthen = "move"\nmove_to = "/b/../a/done"\n',
+        "move_to must be absolute, without `..`",
+    ),
+    ('[[folders]]\nname = "a"\npath = "/a"\nthen = "move"\n', "move_to belongs to then = 'move'"),
+    ('[[folders]]\nname = "a"\npath = "/a"\nthen = "move"\nmove_to = "/a/done"\n', "must lie apart"),
+    ('[[folders]]\nname = "a"\npath = "/a/in"\nthen = "move"\nmove_to = "/a"\n', "must lie apart"),
+    ('[[folders]]\nname = "a"\npath = "/a"\n[[folders]]\nname = "b"\npath = "/a/b"\n', "must lie apart"),
+    ('[store]\nfolder = "/a/b"\n[[folders]]\nname = "a"\npath = "/a"\n', "must lie apart"),
+    ('[[folders]]\nname = "a"\npath = "/a"\n[[folders]]\nname = "a"\npath = "/b"\n', "are called `a`"),
     ("[intake\n", "is not TOML"),
     ("intake = 3\n", "`intake`"),
 ]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from oculard.app import App
     from oculard.settings_night import Archive as Entry
-    from oculard.store.backfills import Range
+    from oculard.store.backfills import Backfill, Range
 
 FORMATS = ["%Y-%m-%d", "%Y%m%d"]
 LOOK_S = 1.0
@@ -71,25 +71,27 @@ def backfill(
 
 
 def backfill_rows(app: App, *, active: bool) -> list[dict[str, Any]]:
-    """The orders as data: what was wanted and how far it is."""
-    return [
-        {
-            "id": one.id,
-            "archive": one.range.archive,
-            "origin": one.origin,
-            "from": one.range.first.isoformat(),
-            "to": one.range.last.isoformat(),
-            "modalities": list(one.range.modalities),
-            "families": list(one.range.families),
-            "anytime": one.range.anytime,
-            "state": one.state,
-            "asked_to": None if one.found_to is None else one.found_to.isoformat(),
-            "reason": one.reason,
-            "remarks": dict(one.remarks),
-            **app.backfills.progress(one.id),
-        }
-        for one in app.backfills.recent(active=active)
-    ]
+    """The newest orders as data, or those that are under way."""
+    return [_row(app, one) for one in app.backfills.recent(active=active)]
+
+
+def _row(app: App, one: Backfill) -> dict[str, Any]:
+    """What was wanted, and how far it is."""
+    return {
+        "id": one.id,
+        "archive": one.range.archive,
+        "origin": one.origin,
+        "from": one.range.first.isoformat(),
+        "to": one.range.last.isoformat(),
+        "modalities": list(one.range.modalities),
+        "families": list(one.range.families),
+        "anytime": one.range.anytime,
+        "state": one.state,
+        "asked_to": None if one.found_to is None else one.found_to.isoformat(),
+        "reason": one.reason,
+        "remarks": dict(one.remarks),
+        **app.backfills.progress(one.id),
+    }
 
 
 def print_backfills(rows: Sequence[dict[str, Any]], *, title: str | None = None) -> None:
@@ -186,7 +188,7 @@ def _order(app: App, wanted: Range, *, detach: bool, as_json: bool) -> None:
     _say_when(app, wanted)
     if not detach:
         _follow(app, backfill_id)
-    row = next(row for row in backfill_rows(app, active=False) if row["id"] == backfill_id)
+    row = _row(app, _kept(app, backfill_id))
     troubled = [one | {"lacks": _lacks(one)} for one in app.backfills.troubled(backfill_id)]
     if as_json:
         print_json(row | {"troubled": troubled})
@@ -226,10 +228,15 @@ def _follow(app: App, backfill_id: int) -> None:
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _looks(app: App, backfill_id: int) -> Iterator[tuple[Any, dict[str, int]]]:
+def _kept(app: App, backfill_id: int) -> Backfill:
+    one = app.backfills.get(backfill_id)
+    assert one is not None, "it was ordered"
+    return one
+
+
+def _looks(app: App, backfill_id: int) -> Iterator[tuple[Backfill, dict[str, int]]]:
     while True:
-        one = app.backfills.get(backfill_id)
-        assert one is not None, "it was ordered"
+        one = _kept(app, backfill_id)
         yield one, app.backfills.progress(backfill_id)
         if one.state in ("done", "stopped"):
             return

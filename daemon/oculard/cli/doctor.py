@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from oculard.cli.check import FINE, WARNING, WRONG, Check, wrong
 from oculard.cli.context import AsJson, Context, context, print_json, print_table, say
+from oculard.cli.folders import trouble
 from oculard.cli.telling_checks import addresses, certificates
 from oculard.errors import OculardError
 
@@ -218,23 +217,11 @@ def _peers(found: Context) -> Iterator[Check]:
 def _watched(found: Context) -> Iterator[Check]:
     """Whether every watched folder is there, may be read, and what was taken may be moved."""
     for folder in found.settings.folders:
-        if not os.access(folder.path, os.R_OK | os.X_OK) or not folder.path.is_dir():
-            hint = "is it mounted? May the daemon's user read it? [[folders]] path"
-            yield Check(what="folder", state=WRONG, found=f"{folder.path} cannot be read", hint=hint)
-            continue
-        target = folder.move_to
-        if target is not None and not _may_move(folder.path, target):
-            hint = "[[folders]] move_to must be there, in the same file system, and the daemon's user may write to both"
-            yield Check(what="folder", state=WRONG, found=f"{folder.path} cannot be emptied into {target}", hint=hint)
-            continue
-        yield Check(what="folder", state=FINE, found=f"{folder.path} is watched as `{folder.name}`")
-
-
-def _may_move(source: Path, target: Path) -> bool:
-    """Whether a rename from one folder to the other may succeed."""
-    if not target.is_dir() or source.stat().st_dev != target.stat().st_dev:
-        return False
-    return os.access(source, os.W_OK) and os.access(target, os.W_OK)
+        wrong = trouble(folder)
+        if wrong is None:
+            yield Check(what="folder", state=FINE, found=f"{folder.path} is watched as `{folder.name}`")
+        else:
+            yield Check(what="folder", state=WRONG, found=wrong[0], hint=wrong[1])
 
 
 def _roles(found: Context) -> list[Any]:

@@ -39,7 +39,8 @@ def _rows(app: App, archive: Archive, wanted: Range) -> Iterator[dict[str, Any]]
     """A row for each study, day by day."""
     from oculard.app import reannotation
     from oculard.job import Wish
-    from oculard.retrieve.backfill import find_day, missing
+    from oculard.retrieve.backfill import missing
+    from oculard.retrieve.day import find_day
 
     again, wish = reannotation(app), Wish(families=wanted.families)
     for number in range((wanted.last - wanted.first).days + 1):

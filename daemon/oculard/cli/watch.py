@@ -57,6 +57,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """How the daemon is: processes, counts, disk, alarms. Exit code 1 when something needs a person."""
     from oculard.alarm import sentence
     from oculard.cli.backfill import backfill_rows
+    from oculard.cli.folders import folder_rows
     from oculard.store.trace import Trace
 
     app = context(ctx).checked_app
@@ -76,7 +77,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         "oldest": trace.oldest(),
         "backfills": backfill_rows(app, active=True),
         "disk": {"free_gib": round(free_gib, 2), "mark_gib": mark, "accepting": free_gib >= mark},
-        "folders": app.watched.summary(folder.name for folder in app.settings.folders),
+        "folders": folder_rows(app),
         "alarms": alarms,
     }
     if as_json:
@@ -233,9 +234,10 @@ def _print_status(told: dict[str, Any]) -> None:
         print_backfills(told["backfills"], title="Back-fills under way")
     disk = told["disk"]
     print_lines([f"disk: {disk['free_gib']} GiB free, mark {disk['mark_gib']} GiB"])
-    rows = [[name, what, count] for name, by_outcome in told["folders"].items() for what, count in by_outcome.items()]
     if told["folders"]:
-        print_table(("folder", "files", "count"), rows, title="Watched folders")
+        from oculard.cli.folders import print_folders
+
+        print_folders(told["folders"])
     print_table(
         ("alarm", "subject", "since", "means"), [list(alarm.values()) for alarm in told["alarms"]], title="Alarms"
     )

@@ -21,7 +21,7 @@ from oculard.intake.contexts import TRANSFER_SYNTAXES, is_storage
 from oculard.intake.custody import Custody, Offer, facts_of
 from oculard.intake.header import UNPARSABLE, VRS
 from oculard.intake.policy import Call
-from oculard.store.spool import PREAMBLE, Spooler, TooLarge
+from oculard.store.spool import PREAMBLE, Spool, Spooler, TooLarge
 from oculard.store.vault import GIB
 
 SENDER = "import"
@@ -92,24 +92,29 @@ class FolderImport:
 
     def take(self, path: Path) -> Imported:
         """Take custody of one file. Raises Rejected, TooLarge, OSError, VaultTrouble or DatabaseDown."""
-        with _open(path) as file:
-            layout, before = read_layout(file), os.fstat(file.fileno())
-            data_bytes = before.st_size - layout.begins_at
-            file.seek(layout.begins_at)
-            facts = facts_of(file, data_bytes, layout.transfer_syntax_uid, inflated_bytes_max=self._bytes_max)
-            if not is_storage(facts.sop_class_uid):
-                raise NotImportable("not a storage class", reason="not-storage")
-            offer = self._offer(facts, layout)
-            try:
-                file.seek(layout.begins_at)
-                while part := file.read(COPY_BYTES):
-                    offer.spool.write(part)
-                after = os.fstat(file.fileno())
-                if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                    raise StillGrowing("it changed while it was read")
-                received = self._custody.take(offer)
-            finally:
-                offer.spool.discard()
+        with open_regular(path) as file:
+            return self.take_open(file, path)
+
+    def take_open(self, file: BinaryIO, path: Path) -> Imported:
+        """Take custody of a file that is open, at its beginning. Raises what `take` raises."""
+        before = os.fstat(file.fileno())
+        if before.st_size > self._bytes_max + META_BYTES_MAX:
+            raise TooLarge(f"the file is larger than {self._bytes_max} bytes")  # before anything of it is read
+        layout = read_layout(file)
+        data_bytes = before.st_size - layout.begins_at
+        file.seek(layout.begins_at)
+        facts = facts_of(file, data_bytes, layout.transfer_syntax_uid, inflated_bytes_max=self._bytes_max)
+        if not is_storage(facts.sop_class_uid):
+            raise NotImportable("not a storage class", reason="not-storage")
+        offer = self._offer(facts, layout)
+        try:
+            _copy(file, layout.begins_at, before.st_size, offer.spool)
+            after = os.fstat(file.fileno())
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise StillGrowing("it changed while it was read")
+            received = self._custody.take(offer)
+        finally:
+            offer.spool.discard()
         return Imported(path=path, outcome=received.value, sop_instance_uid=facts.sop_instance_uid)
 
     def _offer(self, facts: Facts, layout: _Layout) -> Offer:
@@ -121,6 +126,14 @@ class FolderImport:
         }
         call = Call(called_ae=self._called_ae, calling_ae=self._sender[:AE_MAX], address="")
         return Offer(spool=self._spooler.open(**names), call=call, sender=self._sender, association="", **names)
+
+
+def _copy(file: BinaryIO, start: int, end: int, spool: Spool) -> None:
+    """Spool a part of a file: as much of it as there was, even if it grows."""
+    file.seek(start)
+    while start < end and (part := file.read(min(COPY_BYTES, end - start))):
+        spool.write(part)
+        start += len(part)
 
 
 def find_files(root: Path) -> Iterator[Path]:
@@ -179,9 +192,9 @@ def _guess_syntax(first: bytes) -> str:
     raise NotImportable("it does not begin as a DICOM data set")
 
 
-def _open(path: Path) -> BinaryIO:
-    """Open a regular file that is no link."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_regular(path: str | Path, *, folder: int | None = None) -> BinaryIO:
+    """Open a regular file that is no link, by its name in an open folder or by its path."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     file = os.fdopen(handle, "rb")
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         file.close()

@@ -24,7 +24,7 @@ from oculard.store.spool import Spooler
 REJECTED_FOR_NOW = 2  # result "rejected-transient", PS3.8 9.3.4
 CANCEL_S = 5.0  # how long an archive may take to stop when it is told to
 MESSAGE_ID = 1  # one question at a time
-OUT_OF_RESOURCES = 0xA700
+PENDING, OUT_OF_RESOURCES = (0xFF00, 0xFF01), 0xA700
 Answers = Iterator[tuple[Dataset, Dataset | None]]
 OnStore = Callable[[Any], int]
 
@@ -174,7 +174,7 @@ class ArchiveAssociation:
         except RuntimeError as why:  # pynetdicom: the association ended since we looked
             raise self._stopped_or(ArchiveAway(f"archive `{self._line.name}` ended the association")) from why
         asked_at = monotonic()
-        for status, identifier in answers:
+        for status, identifier in _unlocked(answers) if ask == "send_c_find" else answers:
             if "Status" not in status or self._stopping:
                 raise self._stopped_or(self._no_answer(monotonic() - asked_at))
             yield status, identifier
@@ -251,3 +251,14 @@ class ArchiveAssociation:
         if self._assoc.rejected_contexts:
             return ArchiveRefused(f"archive `{name}` does not offer what we ask for")
         return ArchiveAway(f"archive `{name}` ended the association")
+
+
+def _unlocked(matches: Answers) -> Answers:
+    """Each match once. pynetdicom tells twice of one that it cannot decode, the first time with its lock held.
+
+    Whoever touched the association then would wait for ever.
+    """
+    for status, match in matches:
+        if match is None and status.get("Status") in PENDING:
+            next(matches)
+        yield status, match

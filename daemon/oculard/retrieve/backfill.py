@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -16,12 +16,10 @@ from oculard.retrieve.archive import (
     ArchiveAway,
     ArchiveBusy,
     ArchiveRefused,
-    Days,
-    Found,
     StudyFailed,
     Take,
-    TooManyMatches,
 )
+from oculard.retrieve.day import find_day
 from oculard.retrieve.restraint import Pace, Rest
 from oculard.store.backfills import Backfills
 from oculard.store.queue import LeaseLost
@@ -111,7 +109,7 @@ class Backfilling:
         backfill = backfills.next_to_find(name, anytime_only=anytime_only)
         if backfill is None or backfill.next_day is None:
             if not self._rest.is_calm and not backfills.has_active(name):
-                self._rest.well()  # nobody wants anything from it
+                self._rest.well(sends=True)  # nobody wants anything from it
             return bool(done)
         day = backfill.next_day
         try:
@@ -119,10 +117,11 @@ class Backfilling:
         except (ArchiveAway, ArchiveRefused, StudyFailed) as why:
             self._tries[backfill.id, day] += isinstance(why, StudyFailed)
             if self._tries[backfill.id, day] < DAY_TRIES:
-                return self._trouble(why)
+                self._trouble(why)
+                return True
             self._archive.remarks["day-not-answered"] += 1  # it will not; the others may
             studies = []
-        self._well()
+        self._well(sends=False)
         backfills.found(backfill, day, [(one.study_instance_uid, one.study_date) for one in studies])
         self._remark(backfill.id)
         return True
@@ -162,7 +161,7 @@ class Backfilling:
         except Transient as why:  # our own house: database, vault
             self._settle(case, _Outcome(event=RetrievalEvent.RETRY, reason=why.reason, is_free=True))
             raise
-        self._well()
+        self._well(sends=case.asked)
         return outcome
 
     def _bring(self, case: _Case) -> _Outcome:
@@ -214,7 +213,7 @@ class Backfilling:
         """
         stumbled = case.answered and isinstance(why, ArchiveAway) and not isinstance(why, ArchiveBusy)
         is_suspect = stumbled or self._rest.was_well
-        self._trouble(why)
+        self._trouble(why, sends=case.asked)
         return _Outcome(event=RetrievalEvent.RETRY, reason=why.reason, is_free=not is_suspect)
 
     def _settle(self, case: _Case, outcome: _Outcome) -> None:
@@ -248,37 +247,15 @@ class Backfilling:
         self._around.backfills.remark(backfill_id, self._archive.remarks)
         self._archive.remarks.clear()
 
-    def _trouble(self, why: OculardError) -> bool:
-        self._rest.trouble(self._around.clock.now(), why)
+    def _trouble(self, why: OculardError, *, sends: bool = False) -> None:
+        self._rest.trouble(self._around.clock.now(), why, sends=sends)
         self._around.backfills.note(self._entry.name, why.reason)
-        return True
 
-    def _well(self) -> None:
-        self._rest.well()
-        self._around.backfills.note(self._entry.name, None)
+    def _well(self, *, sends: bool) -> None:
+        if self._rest.well(sends=sends):
+            self._around.backfills.note(self._entry.name, None)
 
 
 def missing(expected: Mapping[str, int], held: Mapping[str, int]) -> bool:
     """Whether a series has fewer instances here than there."""
     return any(held.get(series, 0) < count for series, count in expected.items())
-
-
-def find_day(archive: Archive, day: date, modalities: Sequence[str]) -> list[Found]:
-    """A day's studies; a day with too many matches is asked for in parts, down to hours.
-
-    What cannot be had is a remark of the archive's, and in the log.
-    """
-    parts, found = [Days(first=day, last=day)], dict[str, Found]()
-    while parts:
-        part = parts.pop(0)
-        try:
-            found |= {one.study_instance_uid: one for one in archive.find_studies(part, modalities)}
-        except TooManyMatches as why:
-            halves = part.halves()
-            parts = [*halves, *parts]
-            if not part.times:
-                archive.remarks["day-in-parts"] += 1  # a study without a time is not found by them
-            if not halves:
-                archive.remarks[why.reason] += 1
-                logger.error("hour not asked for", reason=why.reason, hint=why.hint, why=f"{part} {part.times}")
-    return list(found.values())

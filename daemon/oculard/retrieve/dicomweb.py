@@ -88,7 +88,7 @@ class DicomWeb:
                 raise StudyFailed(f"archive `{name}` did not answer with application/dicom parts")
             parts = Parts(boundary, self.spooler, taken, bytes_max=self.study_bytes_max)
             try:
-                for chunk in answer.iter_bytes(1 << 16):
+                for chunk in answer.iter_bytes():  # as it comes: a drip must not hide from the time
                     parts.feed(chunk)
                     if monotonic() > ends_at:
                         raise ArchiveSilent(f"archive `{name}` did not finish with a study in {self.study_s:g} s")

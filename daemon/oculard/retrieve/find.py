@@ -21,12 +21,12 @@ from oculard.retrieve.archive import (
     is_uid,
     parse_count,
 )
-from oculard.retrieve.association import ArchiveAssociation, Caller, Line
+from oculard.retrieve.association import PENDING, ArchiveAssociation, Caller, Line
 from oculard.retrieve.receiving import UNREADABLE
 
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root, C-FIND
 FIND_CONTEXTS = (build_context(FIND, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]),)
-PENDING, SUCCESS, CANCELLED, NO_RESOURCES = (0xFF00, 0xFF01), 0x0000, 0xFE00, 0xA700  # PS3.4 table C.4-1
+SUCCESS, CANCELLED, NO_RESOURCES = 0x0000, 0xFE00, 0xA700  # PS3.4 table C.4-1
 MODALITIES_MAX = 100  # of one study, that are believed
 STUDIES_TIMES, SERIES_TIMES = 20, 2  # a question as a whole may take so many times as long as one answer
 
@@ -173,7 +173,7 @@ def _text(match: Dataset, keyword: str) -> str:
 def _modalities(match: Dataset) -> tuple[str, ...]:
     try:
         value = match.get("ModalitiesInStudy") or ()
+        many = [value] if isinstance(value, str) else list(value)
     except UNREADABLE:
         return ()
-    many = [value] if isinstance(value, str) else list(value)
     return tuple(str(text).strip() for text in many[:MODALITIES_MAX] if str(text).strip())

@@ -33,6 +33,7 @@ UNREADABLE = (
     RecursionError,
     struct.error,
     InvalidDicomError,
+    OSError,  # pydicom's, for a sequence without items
 )
 
 
@@ -102,7 +103,8 @@ class Receiver(DIMSEServiceProvider):
         part.presentation_data_value_list.append((context_id, fragment))
         if message.decode_msg(part, self._association):
             self.message, self._bytes = None, 0
-            self.msg_queue.put((context_id, message.message_to_primitive()))
+            primitive: Any = message.message_to_primitive()  # the queue's type forgets C-CANCEL
+            self.msg_queue.put((context_id, primitive))
         elif isinstance(message, C_STORE_RQ) and message._data_set_file is None:
             # What pynetdicom itself does for its chunked reception: it writes the fragments to this file.
             spool: Any = self._open(message.command_set, context_id)

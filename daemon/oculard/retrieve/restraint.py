@@ -49,6 +49,7 @@ class Rest:
         self._failures = 0
         self._since: datetime | None = None
         self._until: datetime | None = None
+        self._sends = True  # as far as we know; that it answers our questions does not prove it
         self._may_stand = True  # an alarm of an earlier process
 
     def is_over(self, now: datetime) -> bool:
@@ -66,12 +67,13 @@ class Rest:
         """Whether there is nothing to clear."""
         return self._failures == 0 and not self._may_stand
 
-    def trouble(self, now: datetime, why: OculardError) -> None:
-        """It does not answer, or refuses us."""
+    def trouble(self, now: datetime, why: OculardError, *, sends: bool = False) -> None:
+        """It does not answer, or refuses us; `sends`: when it was to send."""
         with self._lock:
             if self._until is not None and now < self._until:
                 return  # another thread has met the same trouble
             self._failures += 1
+            self._sends &= not sends
             self._since = self._since or now
             delay_s = backoff_s(self._failures, longest_s=REST_S_MAX)
             if isinstance(why, ArchiveBusy):
@@ -83,10 +85,13 @@ class Rest:
         if alarming:
             self._alarms.raise_(ALARM, self._name)
 
-    def well(self) -> None:
-        """It answered, or nobody wants anything from it any more."""
+    def well(self, *, sends: bool) -> bool:
+        """It answered; `sends`: it sent, too. An answer alone does not end the trouble of one that does not send."""
         with self._lock:
-            self._failures, self._since, self._until = 0, None, None
+            if not (self._sends or sends):
+                return False
+            self._failures, self._since, self._until, self._sends = 0, None, None, True
             clear, self._may_stand = self._may_stand, False
         if clear and self._alarms.clear(ALARM, self._name):
             logger.info("archive answers again", name=self._name)
+        return True

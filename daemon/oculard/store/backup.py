@@ -60,8 +60,7 @@ class Backup:
         if self._folder.resolve().is_relative_to(self._vault.folder.resolve()):
             raise Misconfigured("a backup does not belong into [store] folder", hint="take another disk, or a share")
         with _written():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder.chmod(0o700)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # one that was there keeps its mode
             handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _lock(handle, self._folder)

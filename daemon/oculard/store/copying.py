@@ -91,7 +91,8 @@ def _run(url: URL, program: str, arguments: list[str]) -> None:
     if path is None:
         hint = "install PostgreSQL's client programs, of the server's version or newer"
         raise Misconfigured(f"{program} is not there", hint=hint)
-    plain = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    # `URL.set` would keep the password: None means nothing to it.
+    plain = url._replace(drivername="postgresql", password=None).render_as_string(hide_password=False)
     environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
     command = [path, "--no-owner", "--no-privileges", "--no-password", f"--dbname={plain}", *arguments]
     try:

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from oculard.clock import Clock
 from oculard.store import tables
 from oculard.store.database import Database, insert_or
 
+GROWING, REFUSED = "growing", "refused"  # outcomes; the others are those of custody
+UNREADABLE = "unreadable"
 TOUCH_EVERY = timedelta(days=1)  # how often a file that is still there is noted down again
 
 
@@ -27,11 +29,15 @@ class Stamp:
 class Seen:
     """A file as it was, and what became of it."""
 
-    path: str  # below the folder, safe to store and to print
+    path: str  # below the folder, safe to store
     stamp: Stamp
     outcome: str
     reason: str | None = None
     sop_instance_uid: str | None = None
+
+    def holds(self, stamp: Stamp) -> bool:
+        """Whether nothing else can become of the file while it stays as it is."""
+        return self.stamp == stamp and self.outcome != GROWING and self.reason != UNREADABLE
 
 
 class Watched:
@@ -64,6 +70,18 @@ class Watched:
 
     def remember(self, folder: str, seen: Seen) -> None:
         """Note down what became of a file."""
+        with self._database.write() as connection:
+            self._put(connection, folder, seen)
+
+    def grow(self, folder: str, files: Iterable[Seen]) -> None:
+        """Note down which files are on their way for long: these, and no others any more."""
+        table = tables.watched_file
+        with self._database.write() as connection:
+            connection.execute(delete(table).where(table.c.folder == folder, table.c.outcome == GROWING))
+            for seen in files:
+                self._put(connection, folder, seen)
+
+    def _put(self, connection: Connection, folder: str, seen: Seen) -> None:
         table, now = tables.watched_file, self._clock.now()
         values = {
             "size_bytes": seen.stamp.size_bytes,
@@ -74,10 +92,9 @@ class Watched:
             "looked_at": now,
             "seen_at": now,
         }
-        with self._database.write() as connection:
-            new = insert_or(connection, table).values(folder=folder, path=seen.path, **values)
-            key = [table.c.folder, table.c.path]
-            connection.execute(new.on_conflict_do_update(index_elements=key, set_=values))
+        new = insert_or(connection, table).values(folder=folder, path=seen.path, **values)
+        key = [table.c.folder, table.c.path]
+        connection.execute(new.on_conflict_do_update(index_elements=key, set_=values))
 
     def forget(self, before: datetime) -> int:
         """Forget files that have not been there since; says how many."""
