@@ -4,10 +4,15 @@ import errno
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from oculard.store.instances import Received
+from oculard.errors import Rejected
+from oculard.store import tables
+from oculard.store.instances import Instances, Received
+from oculard.store.orphans import Orphans, Stray
 from oculard.store.vault import DiskFull, Vault, VaultTrouble, VaultUnwritable
 from shelf import STUDY, Shelf
 
@@ -251,3 +256,52 @@ def test_an_acknowledged_alarm_leaves_who_did_it(shelf: Shelf) -> None:
     with shelf.database.read() as connection:
         (event,) = connection.exec_driver_sql("SELECT actor FROM event WHERE name = 'acknowledged'").all()
     assert event[0] == "person:x"
+
+
+def test_a_duplicate_whose_file_goes_while_it_is_acknowledged_is_kept_again(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention may delete a file between the look and the answer: no duplicate is acknowledged without a file."""
+    shelf.receive("1.1", b"image")
+    (row,) = shelf.study()["instances"]
+    path = shelf.vault.path(row["path"])
+    path.unlink()
+    with shelf.database.write() as connection:
+        connection.execute(update(tables.instance).values(removed_at=shelf.clock.now()))
+    monkeypatch.setattr(Instances, "_is_known", lambda *_: True)
+
+    assert shelf.receive("1.1", b"image") is Received.SAME
+    assert path.read_bytes() == b"image"
+    assert shelf.study()["instances"][0]["removed_at"] is None
+
+
+def test_a_file_that_goes_before_its_row_is_written_is_not_acknowledged(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep that set the file aside: the device keeps the instance and sends it again."""
+    keep = shelf.vault.keep
+
+    def taken_away(*args: Any) -> str:
+        kept = keep(*args)
+        shelf.vault.set_aside(kept)
+        return kept
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shelf.vault, "keep", taken_away)
+        with pytest.raises(VaultUnwritable):
+            shelf.receive("1.1")
+    assert shelf.trace.find(STUDY) == []
+
+    assert shelf.receive("1.1") is Received.NEW
+
+
+def test_a_file_that_was_brought_meanwhile_is_not_set_aside(shelf: Shelf) -> None:
+    """The sweep judged a damaged orphan; its sender brought the image before the file was moved."""
+    shelf.receive("1.1", b"image")
+    (row,) = shelf.study()["instances"]
+
+    def refused(_: Path) -> None:
+        raise Rejected("what was there before")
+
+    assert Orphans(shelf.database, shelf.vault).recover(Stray(path=row["path"], study_id=None), refused)
+    assert shelf.vault.path(row["path"]).read_bytes() == b"image"

@@ -13,7 +13,9 @@ import typer
 from oculard.cli.context import AsJson, context, local, print_json, print_lines, say
 
 if TYPE_CHECKING:
+    from oculard.store.backup import Brought
     from oculard.store.copying import Tell
+    from oculard.store.manifest import Manifest
     from oculard.store.restore import Again, Put
 
 LISTED_MAX = 20
@@ -36,7 +38,7 @@ def backup(
 ) -> None:
     """Copy the database as of one moment, while the daemon runs, with an index of the vault. May be run again and again
     into the same folder: the backup before stays whole until the new one is, and files that are there are not copied
-    twice. What retention removes later stays in the backup."""
+    twice. What retention removes later stays in the backup. Exit code 1 when files of the vault are missing."""
     from oculard.store.backup import Backup
 
     app = context(ctx).checked_app
@@ -48,7 +50,14 @@ def backup(
         made = making.publish(draft, brought)
     if as_json:
         print_json({"manifest": asdict(made), "files": None if brought is None else asdict(brought)})
-        return
+    else:
+        _print_backup(made, brought)
+    if brought is not None and brought.missing:
+        say("not every file of the vault was there: is its disk mounted? `oculard status` shows damage")
+        raise typer.Exit(1)
+
+
+def _print_backup(made: Manifest, brought: Brought | None) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in made.counts.items())
     print_lines([f"database of {local(made.made_at)}, revision {made.revision}: {counts}"])
     if brought is None:

@@ -75,9 +75,9 @@ class Instances:
 
         Raises VaultTrouble or DatabaseDown; then nothing is promised and the sender must keep the instance.
         """
-        if self._is_known(arrival):
+        if self._is_known(arrival) and self._again(arrival):
             arrival.spooled.unlink(missing_ok=True)
-            return self._again(arrival)
+            return Received.SAME
         size = arrival.spooled.stat().st_size
         kept = self._vault.keep(arrival.spooled, arrival.sha256)
         with self._database.write() as connection:
@@ -141,19 +141,27 @@ class Instances:
             row = connection.execute(_same(arrival)).first()
         return row is not None and row.removed_at is None and _has_size(self._vault.path(row.path), row.size_bytes)
 
-    def _again(self, arrival: Arrival) -> Received:
+    def _again(self, arrival: Arrival) -> bool:
+        """Record that the same bytes came again; False where retention has removed them since we looked."""
         with self._database.write() as connection:
+            study = select(tables.study.c.id).where(
+                tables.study.c.id == connection.execute(_same(arrival)).one().study_id
+            )
+            connection.execute(study.with_for_update())  # retention deletes under this lock
             row = connection.execute(_same(arrival)).one()
+            if row.removed_at is not None or not _has_size(self._vault.path(row.path), row.size_bytes):
+                return False
             self._record(connection, row.id, row.study_id, arrival, Received.SAME, self._clock.now())
-        return Received.SAME
+        return True
 
     def _insert(self, connection: Connection, arrival: Arrival, kept: str, size: int) -> Received:
         now, table = self._clock.now(), tables.instance
         study_id = self._study(connection, arrival, now)  # locks the study's row: arrivals of one study queue up here
+        # Retention deletes under the study's lock, and never later; a sweep may have moved what lay here before.
+        if not _has_size(self._vault.path(kept), size):
+            raise VaultUnwritable("the file was taken away while it was kept")
         same = connection.execute(_same(arrival)).first()
         if same is not None:  # a twin association was faster, or the file had been lost; the data set is the same
-            if not _has_size(self._vault.path(kept), size):  # retention deletes under the study's lock, and never later
-                raise VaultUnwritable("the file was removed while it was kept again")
             values = {"path": kept, "size_bytes": size, "removed_at": None}
             connection.execute(update(table).where(table.c.id == same.id).values(**values))
             if arrival.association:

@@ -65,7 +65,10 @@ class Orphans:
             return True  # its own sender brought it meanwhile
         except (Rejected, Permanent, OSError):
             pass  # whatever it is, nothing is deleted
-        self._vault.set_aside(stray.path)
+        with self._database.write() as connection:
+            if any(row.removed_at is None for row in _known(connection, "instances", [stray.path])):
+                return True  # its own sender brought it while we read
+            self._vault.set_aside(stray.path)
         return False
 
     def damaged(self, after_id: int, *, limit: int) -> tuple[int, list[str]]:

@@ -69,13 +69,15 @@ class Restore:
         for part in (manifest.database, manifest.index):
             if not _is_whole(self._folder / part.name, part):
                 raise BackupDamaged(f"{part.name} is not what was written")
-        entries, damaged = read_index(self._folder / manifest.index.name), []
+        entries, damaged, absent = read_index(self._folder / manifest.index.name), [], []
         for number, entry in enumerate(entries, start=1):
             path = self._folder / FILES / entry.path
-            if manifest.has_files and path.exists() and not _has_digest(path, entry):
+            if manifest.has_files and not path.exists():
+                absent.append(entry.path)
+            elif manifest.has_files and not _has_digest(path, entry):
                 damaged.append(entry.path)
             tell("verifying", number, manifest.files)
-        return manifest, damaged
+        return manifest, damaged + (absent if len(absent) > manifest.missing else [])  # the backup says so of some
 
     def check_place(self, manifest: Manifest, *, is_dead: Callable[[str], bool]) -> None:
         """See that the database may become the backup's. Raises NotEmpty, DaemonAlive or Misconfigured."""

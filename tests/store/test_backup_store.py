@@ -270,6 +270,19 @@ def test_a_damaged_file_is_found_and_not_brought_back(shelf: Shelf, empty: Shelf
     assert way.put_files(manifest, damaged, silent) == Put(copied=3, missing=[path])
 
 
+def test_a_backup_whose_files_are_gone_is_not_whole(shelf: Shelf, empty: Shelf, tmp_path: Path) -> None:
+    """What it says it has must be there; what the vault did not have when it was made is no surprise."""
+    fill(shelf)
+    back_up(shelf, tmp_path / "b")
+    shutil.rmtree(tmp_path / "b" / "files")
+    way = Restore(empty.database, empty.vault, empty.clock, tmp_path / "b")
+    assert len(way.verify(silent)[1]) == 4
+
+    shelf.vault.path(shelf.study()["instances"][0]["path"]).unlink()
+    back_up(shelf, tmp_path / "c")
+    assert Restore(empty.database, empty.vault, empty.clock, tmp_path / "c").verify(silent)[1] == []
+
+
 def test_a_hostile_index_leads_nowhere(tmp_path: Path) -> None:
     """A path that leaves the vault, a line without end, a number for a name."""
     index = tmp_path / "index"
