@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -274,24 +275,46 @@ def test_an_instance_that_is_cut_short(here: Site) -> None:
     assert set(Path(tempfile.gettempdir()).glob("*.dcm")) <= before
 
 
-@pytest.mark.parametrize("uid", ["../../etc/passwd", "1." * 40])
-def test_an_announced_uid_that_is_none(here: Site, uid: str) -> None:
-    """The instance is not taken; the association may end."""
+@pytest.mark.parametrize("uid", ["../../etc/passwd", "1." * 40, None])
+def test_an_announced_uid_that_is_none(here: Site, uid: str | None) -> None:
+    """That instance is refused and remarked on; the others come."""
     ds = photograph()
 
     def handle(event: Any) -> Iterator[Any]:
         for part in parts(event.assoc, ds, sop_instance=uid):
             event.assoc.dul.send_pdu(part)
+        event.assoc.dimse.get_msg(block=True)  # our answer
+        yield 1
+        yield 0xFF00, kept(study(1).files[0])
+
+    with scripted((evt.EVT_C_GET, handle)) as port:
+        archive = asked(here, port, how="get", study_s=20)
+        assert archive.retrieve(GOOD, taking(here)).completed == 1
+
+    assert archive.remarks == {"bad-uid": 1}
+    assert len(here.rows()) == 1
+    assert not list(here.vault.spool.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("broken", "taken"), [({"message_id": None}, 1), ({"sop_class": "not-a-uid"}, 0), ({"sop_class": "1.2.3"}, 0)]
+)
+def test_a_request_that_is_none(here: Site, broken: dict[str, Any], taken: int) -> None:
+    """It ends the retrieval in time, whatever it lacks; what names another class than was agreed on is not taken."""
+    ds = photograph()
+
+    def handle(event: Any) -> Iterator[Any]:
+        for part in parts(event.assoc, ds, sop_instance=str(ds.SOPInstanceUID), **broken):
+            event.assoc.dul.send_pdu(part)
+        event.assoc.dimse.get_msg(block=True)
         yield 0
 
     with scripted((evt.EVT_C_GET, handle)) as port:
         archive = asked(here, port, how="get", study_s=20)
-        try:
+        with contextlib.suppress(ArchiveAway):  # one way to end it
             archive.retrieve(GOOD, taking(here))
-        except ArchiveAway:
-            """It is one way to refuse it."""
 
-    assert here.rows() == []
+    assert len(here.rows()) == taken
     assert not list(here.vault.spool.iterdir())
 
 

@@ -197,8 +197,9 @@ def test_a_web_archive_that_asks_for_patience(here: Site, said: str, after_s: fl
     assert why.value.after_s == after_s
 
 
-def dripping(over: threading.Event) -> Iterator[bytes]:
+def dripping(over: threading.Event, first: bytes = b"") -> Iterator[bytes]:
     """One byte at a time, without end."""
+    yield first
     while not over.wait(0.05):
         yield b" "
 
@@ -216,7 +217,7 @@ def test_a_web_archive_that_drips_a_list(here: Site, monkeypatch: pytest.MonkeyP
 def test_a_web_archive_that_drips_a_study(here: Site) -> None:
     """A study has its time as a whole."""
     over = threading.Event()
-    with web(lambda _: Page(kind=RELATED, body=dripping(over))) as port:
+    with web(lambda _: Page(kind=RELATED, body=dripping(over, b"--edge\r\n\r\n"))) as port:
         with pytest.raises(ArchiveSilent):
             browsed(here, port, study_s=1).retrieve(GOOD, taking(here))
         over.set()

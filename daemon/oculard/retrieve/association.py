@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from oculard.dimse import acknowledge_at_once, send_at_once
 from oculard.retrieve.archive import ArchiveAway, ArchiveBusy, ArchiveRefused, ArchiveSilent, Stopping
-from oculard.retrieve.receiving import Receiver
+from oculard.retrieve.receiving import UNREADABLE, Receiver
 from oculard.store.spool import Spooler
 
 REJECTED_FOR_NOW = 2  # result "rejected-transient", PS3.8 9.3.4
@@ -141,11 +141,11 @@ class ArchiveAssociation:
     def stop(self) -> None:
         """End it from another thread: C-CANCEL first, and an abort where that does not help."""
         self._stopping = True
-        if self._assoc is None:
+        if self._receiver is None:
             return  # it is being opened, which takes connect_s at the most
         self.cancel()
         if not self._ended.wait(CANCEL_S):
-            self._give_up()
+            self._receiver.hang_up()
 
     def _open(self) -> None:
         self._assoc = self._associate()
@@ -174,7 +174,7 @@ class ArchiveAssociation:
         except RuntimeError as why:  # pynetdicom: the association ended since we looked
             raise self._stopped_or(ArchiveAway(f"archive `{self._line.name}` ended the association")) from why
         asked_at = monotonic()
-        for status, identifier in _unlocked(answers) if ask == "send_c_find" else answers:
+        for status, identifier in _heard(answers, self._line.name, twice=PENDING if ask == "send_c_find" else ()):
             if "Status" not in status or self._stopping:
                 raise self._stopped_or(self._no_answer(monotonic() - asked_at))
             yield status, identifier
@@ -197,24 +197,19 @@ class ArchiveAssociation:
     def _stopped_or(self, why: ArchiveAway) -> ArchiveAway | Stopping:
         return Stopping("it was ended on the way") if self._stopping else why
 
-    def _give_up(self) -> None:
-        """Abort, and wake whoever waits for an answer."""
-        self._assoc.abort(block=False)
-        if self._receiver is not None:
-            self._receiver.wake()
-
     def _stored(self, event: Any) -> int:
         """A C-STORE within a C-GET. Each looks at the clock, for no answer may come between."""
-        assert self._on_store is not None, "bound only with a handler"
+        assert self._on_store is not None and self._receiver is not None, "bound only with a handler"
         try:
             self._restrain()
         except ArchiveSilent:
-            self._give_up()
+            self._receiver.hang_up()
             return OUT_OF_RESOURCES
         return self._on_store(event)
 
     def _associate(self) -> Any:
         line = self._line
+        _config.LOG_RESPONSE_IDENTIFIERS = False  # each would be formatted, and one with an odd element given up
         ae = AE(line.calling_ae)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -253,12 +248,19 @@ class ArchiveAssociation:
         return ArchiveAway(f"archive `{name}` ended the association")
 
 
-def _unlocked(matches: Answers) -> Answers:
-    """Each match once. pynetdicom tells twice of one that it cannot decode, the first time with its lock held.
+def _heard(answers: Answers, name: str, *, twice: tuple[int, ...] = ()) -> Answers:
+    """Every answer once, whatever the archive sends. Raises ArchiveAway for what is none.
 
-    Whoever touched the association then would wait for ever.
+    pynetdicom tells `twice` of a match that it cannot decode, the first time with its lock held: whoever touched the
+    association then would wait for ever.
     """
-    for status, match in matches:
-        if match is None and status.get("Status") in PENDING:
-            next(matches)
+    while True:
+        try:
+            status, match = next(answers)
+            if match is None and status.get("Status") in twice:
+                next(answers)
+        except StopIteration:
+            return
+        except UNREADABLE as why:
+            raise ArchiveAway(f"archive `{name}` sends what is no message") from why
         yield status, match

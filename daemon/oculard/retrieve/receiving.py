@@ -59,7 +59,7 @@ class Receiver(DIMSEServiceProvider):
             try:
                 self._receive(context_id, fragment)
             except UNREADABLE:
-                self._break()
+                self.hang_up()
 
     def get_msg(self, block: bool = False) -> tuple[Any, Any]:
         """The next answer, for whoever asked alone (see `dimse.keep_answers`), and not for longer than there is a line.
@@ -85,8 +85,9 @@ class Receiver(DIMSEServiceProvider):
         while self._spools:
             self._spools.pop().discard()
 
-    def wake(self) -> None:
-        """Let whoever waits for a message know that none will come."""
+    def hang_up(self) -> None:
+        """Listen to nothing more. Whoever waits for an answer is told that there is none, and ends the association."""
+        self._is_broken = True
         self.msg_queue.put((None, None))
 
     def _receive(self, context_id: int, fragment: bytes) -> None:
@@ -97,7 +98,7 @@ class Receiver(DIMSEServiceProvider):
             self._bytes += len(fragment)
             is_bad = self._bytes > MESSAGE_BYTES_MAX
         if is_bad:
-            self._break()
+            self.hang_up()
             return
         part = P_DATA()
         part.presentation_data_value_list.append((context_id, fragment))
@@ -110,17 +111,16 @@ class Receiver(DIMSEServiceProvider):
             spool: Any = self._open(message.command_set, context_id)
             message._data_set_file = spool
             if len(self._spools) > STORES_WAITING_MAX:
-                self._break()
+                self.hang_up()
 
     def _open(self, command: Dataset, context_id: int) -> Spool:
         """A spool for the data set that follows, or one that swallows it."""
         context = self._association._accepted_cx.get(context_id)
-        names = {name: str(command.get(name) or "") for name in ("AffectedSOPClassUID", "AffectedSOPInstanceUID")}
-        sop_class_uid, sop_instance_uid = names.values()
-        if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
-            spool = self._spooler.refuse(NotWanted("an announced UID is malformed", reason="bad-uid"))
-            for name in names:  # pynetdicom would not take it
-                command.pop(name, None)
+        sop_class_uid = str(command.get("AffectedSOPClassUID") or "")
+        sop_instance_uid = str(command.get("AffectedSOPInstanceUID") or "")
+        if not is_uid(sop_instance_uid):
+            spool = self._spooler.refuse(NotWanted("the announced UID is malformed", reason="bad-uid"))
+            command.pop("AffectedSOPInstanceUID", None)  # pynetdicom would not take it
         elif context is None or str(context.abstract_syntax) != sop_class_uid:
             spool = self._spooler.refuse(NotWanted("the context is for another class"))
         else:
@@ -131,8 +131,3 @@ class Receiver(DIMSEServiceProvider):
             )
         self._spools.add(spool)
         return spool
-
-    def _break(self) -> None:
-        """What comes is not listened to any more; whoever waits for an answer ends this association."""
-        self._is_broken = True
-        self.wake()

@@ -88,9 +88,13 @@ class Web:
                 self._check_open()
                 self._judge(answer)
                 yield answer
+                self._check_open()  # what we ended looks as if it had come to its end
         except httpx.HTTPError as why:
             self._check_open()
             raise self._meaning(why) from why
+        except StudyFailed:
+            self._check_open()
+            raise
         finally:
             self._under_way = None
 
