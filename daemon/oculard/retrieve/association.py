@@ -199,7 +199,8 @@ class ArchiveAssociation:
 
     def _stored(self, event: Any) -> int:
         """A C-STORE within a C-GET. Each looks at the clock, for no answer may come between."""
-        assert self._on_store is not None and self._receiver is not None, "bound only with a handler"
+        assert self._on_store is not None, "bound only with a handler"
+        assert self._receiver is not None, "nothing comes before it is open"
         try:
             self._restrain()
         except ArchiveSilent:
