@@ -65,6 +65,12 @@ CONDITIONS = _listed(
         means_ja="証明書のファイルを読めないか、証明書が入っていません。",
     ),
     Condition(
+        name="chore-failed",
+        clears=Clears.ITSELF,
+        means="A chore of upkeep ended with a bug, and may not be done until it succeeds.",
+        means_ja="定期処理が不具合で終了しました。成功するまで実行されていない可能性があります。",
+    ),
+    Condition(
         name="clock-skew",
         clears=Clears.ITSELF,
         means="The clock jumped, or differs from the database's, or events lie in its future.",
@@ -189,6 +195,12 @@ CONDITIONS = _listed(
         clears=Clears.PERSON,
         means="A report's file is not what was written.",
         means_ja="レポートのファイルが書き込んだ内容と違います。",
+    ),
+    Condition(
+        name="vault-away",
+        clears=Clears.ITSELF,
+        means="The folder of the vault is not there: nothing can be kept or read.",
+        means_ja="保管庫のフォルダがありません。画像の保存も読み出しもできません。",
     ),
     Condition(
         name="vault-damaged",

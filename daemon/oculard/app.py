@@ -346,9 +346,8 @@ def run_upkeep(app: App, name: str) -> None:
     orders = NightOrders(
         night=app.settings.night, time_zone=app.settings.night_zone, backfills=app.backfills, clock=app.clock
     )
-    scheduler = schedule(
-        [*chores.all(), *night.all(), *orders.all(), *_keeping(app), *_watching(app), *_telling(app, name)], app.clock
-    )
+    everything = [*chores.all(), *night.all(), *orders.all(), *_keeping(app), *_watching(app), *_telling(app, name)]
+    scheduler = schedule(everything, app.clock, app.alarms)
     scheduler.start()
     try:
         _loop(app, "upkeep", name, settling.step)

@@ -108,7 +108,7 @@ def test_a_window_that_is_moved_closes_at_once(shelf: Shelf, clock: FakeClock) -
 
 def test_the_scheduler_wakes_both_chores(shelf: Shelf) -> None:
     """Late and missed wake-ups melt into one, as for every chore."""
-    scheduler = schedule(watch(shelf).all(), shelf.clock)
+    scheduler = schedule(watch(shelf).all(), shelf.clock, shelf.alarms)
     scheduler.start(paused=True)
     names = {job.id for job in scheduler.get_jobs()}
     scheduler.shutdown()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import pytest
+from apscheduler.events import JobExecutionEvent
 
 from fakes import FakeClock
 from oculard.imaging.facts import Eye, Facts
 from oculard.plan import Family
 from oculard.settings import Expect, Peer, Sender, Settings, Settling, Site, Store
-from oculard.upkeep.clockwork import Chores, schedule
+from oculard.upkeep.clockwork import Chore, Chores, Mishaps, schedule
 from oculard.upkeep.settling import Settling as Watcher
 from shelf import OP_8_BIT, Shelf
 
@@ -194,13 +196,47 @@ def test_the_disk_alarm_is_raised_once_and_cleared(shelf: Shelf) -> None:
 
 def test_the_scheduler_only_wakes(shelf: Shelf) -> None:
     """Late and missed wake-ups melt into one: nothing depends on their number."""
-    scheduler = schedule(chores(shelf).all(), shelf.clock)
+    scheduler = schedule(chores(shelf).all(), shelf.clock, shelf.alarms)
     scheduler.start(paused=True)
     jobs = scheduler.get_jobs()
     scheduler.shutdown()
 
     assert {job.id for job in jobs} == {"reap", "adopt", "chase_commitments", "watch_disk", "sweep"} | {"park_orphans"}
     assert all(job.coalesce and job.misfire_grace_time is None and job.max_instances == 1 for job in jobs)
+
+
+def test_a_chore_with_a_bug_is_told(shelf: Shelf) -> None:
+    """It raises one alarm, which is cleared when the chore succeeds; what an earlier process met is forgotten."""
+    has_ended = threading.Event()
+
+    def chore() -> None:
+        has_ended.set()
+        raise ValueError("a bug")
+
+    shelf.alarms.raise_("chore-failed", "of-yesterday")
+    scheduler = schedule([Chore(do=chore, every_s=3600)], shelf.clock, shelf.alarms)
+    scheduler.start()
+    assert has_ended.wait(30)
+    scheduler.shutdown(wait=True)
+    assert [(alarm.name, alarm.subject) for alarm in shelf.alarms.standing()] == [("chore-failed", "chore")]
+
+    mishaps = Mishaps(shelf.alarms)
+    for exception, standing in ((ValueError(), 1), (ValueError(), 1), (None, 0), (None, 0)):
+        mishaps(JobExecutionEvent(0, "chore", "default", None, exception=exception))
+        assert len(shelf.alarms.standing()) == standing
+
+
+def test_a_vault_that_is_away_is_told(shelf: Shelf) -> None:
+    """A disk that is not mounted raises one alarm, and clears none of another."""
+    shelf.alarms.raise_("disk-full", str(shelf.vault.folder))
+    away = shelf.vault.folder.with_name("away")
+    shelf.vault.folder.rename(away)
+    for _ in range(2):
+        chores(shelf).watch_disk()
+    assert {alarm.name for alarm in shelf.alarms.standing()} == {"disk-full", "vault-away"}
+    away.rename(shelf.vault.folder)
+    chores(shelf).watch_disk()
+    assert shelf.alarms.standing() == []
 
 
 def test_an_unready_world_costs_no_attempt(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from oculard import log
@@ -21,6 +22,7 @@ from oculard.store.queue import Queue
 from oculard.store.vault import Vault
 
 SPOOL_OLD_S = 24 * 3600.0  # no association lasts a day
+FAILED = "chore-failed"
 logger = log.get("upkeep")
 
 
@@ -95,15 +97,21 @@ class Chores:
             logger.error("deliveries parked", peer=peer, reason="peer-unknown", count=count, hint=hint)
 
     def watch_disk(self) -> None:
-        """Raise or clear the alarm of the disk's mark."""
+        """Raise or clear the alarms of the disk: that it is away, that it is below its mark."""
+        folder = str(self.vault.folder)
+        if not self.vault.spool.is_dir():
+            logger.error("vault away", reason="vault-away", hint="is the disk mounted? [store] folder")
+            self.alarms.raise_("vault-away", folder)
+            return
+        self.alarms.clear("vault-away", folder)
         free_gib = self.vault.free_gib()
         if free_gib < self.settings.store.disk_free_min_gib:
             mark = self.settings.store.disk_free_min_gib
             hint = f"make room: intake refuses below {mark:g} GiB ([store] disk_free_min_gib)"
             logger.error("disk below its mark", reason="disk-full", free_gib=round(free_gib, 2), hint=hint)
-            self.alarms.raise_("disk-full", str(self.vault.folder))
+            self.alarms.raise_("disk-full", folder)
         else:
-            self.alarms.clear("disk-full", str(self.vault.folder))
+            self.alarms.clear("disk-full", folder)
 
     def sweep(self) -> None:
         """Delete what never became an instance."""
@@ -112,11 +120,31 @@ class Chores:
             logger.info("spool swept", count=count)
 
 
-def schedule(chores: Iterable[Chore], clock: Clock) -> BackgroundScheduler:
+class Mishaps:
+    """Listens to the scheduler: a chore that ended with a bug raises an alarm until it succeeds again."""
+
+    def __init__(self, alarms: Alarms) -> None:
+        self._alarms, self._failing = alarms, set[str]()
+        alarms.only(FAILED, ())  # what an earlier process met
+
+    def __call__(self, event: JobExecutionEvent) -> None:
+        """Hear of a chore that has ended."""
+        name = event.job_id
+        if event.exception is not None:
+            logger.error("chore failed", name=name, reason=FAILED, exc_info=event.exception)
+            self._alarms.raise_(FAILED, name)
+            self._failing.add(name)
+        elif name in self._failing:
+            self._alarms.clear(FAILED, name)
+            self._failing.discard(name)
+
+
+def schedule(chores: Iterable[Chore], clock: Clock, alarms: Alarms) -> BackgroundScheduler:
     """A scheduler that wakes each chore; late and missed wake-ups melt into one."""
     scheduler = BackgroundScheduler(
         timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
     )
+    scheduler.add_listener(Mishaps(alarms), EVENT_JOB_ERROR | EVENT_JOB_EXECUTED)
     for chore in chores:
         scheduler.add_job(
             _patient(chore.do), "interval", seconds=chore.every_s, next_run_time=clock.now(), id=chore.name
