@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from archived import study, taking
 from provider import GOOD, asked, kept, scripted
-from pydicom.uid import CTImageStorage
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
 from pynetdicom import evt
+from pynetdicom.pdu_primitives import P_DATA
 
 from devices import Site, encode, fragments, photograph
 from oculard.errors import OculardError, Rejected
@@ -220,15 +222,18 @@ def test_what_our_own_intake_refuses_is_refused_and_remarked_on(here: Site) -> N
     assert not list(here.vault.spool.iterdir())
 
 
+@pytest.mark.parametrize("count", [20, 1])  # cancelled on the way, or at its end before that is heard
 @pytest.mark.parametrize(("trouble", "raised"), [(DiskFull("full"), DiskFull), (OSError(5, "no"), VaultUnreadable)])
-def test_trouble_of_our_own_ends_the_retrieval(here: Site, trouble: Exception, raised: type[Exception]) -> None:
+def test_trouble_of_our_own_ends_the_retrieval(
+    here: Site, trouble: Exception, raised: type[Exception], count: int
+) -> None:
     """It is not the study's fault: the archive keeps the rest to itself, and the trouble is handed on."""
     statuses: list[int] = []
 
     def take(path: Path) -> None:
         raise trouble
 
-    with scripted(giving(*study(1, series=(20,)).files, statuses=statuses)) as port, pytest.raises(raised):
+    with scripted(giving(*study(1, series=(count,)).files, statuses=statuses)) as port, pytest.raises(raised):
         asked(here, port, how="get").retrieve(study(1).uid, take)
 
     assert set(statuses) == {0xA700}
@@ -316,6 +321,24 @@ def test_a_request_that_is_none(here: Site, broken: dict[str, Any], taken: int) 
 
     assert len(here.rows()) == taken
     assert not list(here.vault.spool.iterdir())
+
+
+def test_a_request_for_nothing_at_all(here: Site) -> None:
+    """A C-STORE without class and data set ends the association, and nothing else."""
+    command = Dataset()
+    command.CommandField, command.MessageID, command.CommandDataSetType = 1, 7, 0x0101
+
+    def handle(event: Any) -> Iterator[Any]:
+        part = P_DATA()
+        encoded = encode(command, ImplicitVRLittleEndian)
+        part.presentation_data_value_list.append([event.context.context_id, b"\x03" + encoded])
+        event.assoc.dul.send_pdu(part)
+        event.assoc.dimse.get_msg(block=True)
+        yield 0
+
+    with scripted((evt.EVT_C_GET, handle)) as port, pytest.raises(ArchiveAway) as why:
+        asked(here, port, how="get", study_s=20).retrieve(GOOD, taking(here))
+    assert why.type is ArchiveAway
 
 
 def test_an_archive_that_stores_without_end(here: Site) -> None:

@@ -128,6 +128,16 @@ def test_a_web_archive_that_never_ends_is_larger_than_we_take(here: Site) -> Non
     assert not here.spooled()
 
 
+def test_no_redirection_is_followed(here: Site) -> None:
+    """Whoever sends us elsewhere is not the archive of the configuration."""
+    answers = {
+        "/web/studies": Page(status=307, headers=(("Location", "/elsewhere"),)),
+        "/elsewhere": Page(body=listed("1.2.3")),
+    }
+    with web(pages(answers)) as port, pytest.raises(ArchiveRefused):
+        browsed(here, port).find_studies(DAY, ())
+
+
 def listed(*uids: str) -> bytes:
     """A list of studies."""
     return f"[{','.join(STUDY.replace('1.2.3', uid) for uid in uids)}]".encode()
