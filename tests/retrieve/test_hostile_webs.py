@@ -128,6 +128,14 @@ def test_a_web_archive_that_never_ends_is_larger_than_we_take(here: Site) -> Non
     assert not here.spooled()
 
 
+def test_nothing_compressed_is_asked_for(here: Site) -> None:
+    """A small answer must not become a large one in memory."""
+    asked: list[Asked] = []
+    with web(lambda one: asked.append(one) or Page(body=b"[]")) as port:
+        assert browsed(here, port).find_studies(DAY, ()) == []
+    assert [one.headers["Accept-Encoding"] for one in asked] == ["identity"]
+
+
 def test_no_redirection_is_followed(here: Site) -> None:
     """Whoever sends us elsewhere is not the archive of the configuration."""
     answers = {

@@ -51,7 +51,7 @@ class Web:
             verify=ssl.create_default_context(),  # whom the machine trusts
             follow_redirects=False,
             trust_env=False,
-            headers={"User-Agent": "oculard"},
+            headers={"User-Agent": "oculard", "Accept-Encoding": "identity"},  # 64 KiB can inflate to 64 MiB
         )
         self._is_closed = False
         self._under_way: httpx.Response | None = None
