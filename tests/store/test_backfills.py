@@ -259,3 +259,10 @@ def test_a_range_that_ends_before_it_begins_is_none() -> None:
     """It cannot be built."""
     with pytest.raises(ValueError, match="before it begins"):
         wanted(last=FIRST - DAY)
+
+
+@pytest.mark.parametrize("first", [date(1, 1, 1), date(202, 6, 1), date(1899, 12, 31)])
+def test_a_mistyped_year_is_refused(first: date) -> None:
+    """Such a day would be no DICOM date, and every later look at the order would fail."""
+    with pytest.raises(ValueError, match="years are"):
+        Range(archive="pacs", first=first, last=date(2026, 1, 1))

@@ -107,10 +107,14 @@ def print_backfills(rows: Sequence[dict[str, Any]], *, title: str | None = None)
 
 def days_of(from_: datetime | None, to: datetime | None) -> tuple[date, date]:
     """Both ends of the range. Raises Misconfigured."""
+    from oculard.store.backfills import YEARS
+
     if from_ is None or to is None:
         raise Misconfigured("say which days", hint="--from 2026-01-01 --to 2026-01-31")
     if to < from_:
         raise Misconfigured("the range ends before it begins")
+    if not YEARS[0] <= from_.year <= to.year <= YEARS[1]:
+        raise Misconfigured(f"years are {YEARS[0]} to {YEARS[1]}", hint="--from 2026-01-01 --to 2026-01-31")
     return from_.date(), to.date()
 
 

@@ -17,6 +17,7 @@ from oculard.store.events import record
 from oculard.store.queue import Queue
 
 DAY = "%Y%m%d"  # DICOM DA
+YEARS = 1900, 2999  # of study dates: a year without its four digits would be no DICOM date
 REMARKS_MAX = 50  # different ones
 ACTIVE = ("finding", "retrieving")
 ONE_DAY = timedelta(days=1)
@@ -36,6 +37,8 @@ class Range:
     def __post_init__(self) -> None:
         if self.last < self.first:
             raise ValueError(f"the range ends on {self.last}, before it begins on {self.first}")
+        if not YEARS[0] <= self.first.year <= self.last.year <= YEARS[1]:
+            raise ValueError(f"years are {YEARS[0]} to {YEARS[1]}, got {self.first} to {self.last}")
 
     def columns(self) -> dict[str, Any]:
         """As the table has it."""
