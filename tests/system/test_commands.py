@@ -321,4 +321,4 @@ def test_config_and_db(make_daemon: Callable[..., Daemon]) -> None:
     assert daemon.run("config", "example").stdout.startswith("# oculard: configuration.")
     upgraded = daemon.run("db", "upgrade")
     assert (upgraded.returncode, upgraded.stdout) == (0, "")
-    assert "0003 -> 0003" in upgraded.stderr
+    assert "0004 -> 0004" in upgraded.stderr
