@@ -12,7 +12,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from devices import Site, encode, photograph, sha256
-from oculard.intake.folder import read_layout
+from oculard.intake.folder import copy_part, read_layout
+from oculard.store.spool import Spooler
 from oculard.store.vault import DiskFull
 
 
@@ -108,3 +109,15 @@ def test_the_real_files_are_taken_as_they_are(site: Site, data: Path) -> None:
         "rtplan_truncated.dcm",
         "emri_small_jpeg_2k_lossless_too_short.dcm",
     }
+
+
+def test_a_file_that_grows_while_it_is_copied_is_not_followed(site: Site, tmp_path: Path) -> None:
+    """No more of it is read than there was when it was opened."""
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    spool = Spooler(site.vault, site.settings.store).open_file()
+    with path.open("rb") as file:
+        copy_part(file, 2, 6, spool)
+
+    assert spool.path.read_bytes() == b"2345"
+    spool.discard()

@@ -158,7 +158,7 @@ def test_a_growing_file_is_left_alone(
 def test_a_growing_file_that_vanishes_is_not_told_of(
     shelf: Shelf, clock: FakeClock, root: Path, watch: Callable[..., FolderWatch]
 ) -> None:
-    """A copy that was given up; one that was noted before a restart too."""
+    """A copy that was given up, after a restart too."""
     path, watcher = root / "a.dcm", watch()
     for size in range(1, 20):
         path.write_bytes(b"x" * size)
@@ -168,6 +168,20 @@ def test_a_growing_file_that_vanishes_is_not_told_of(
     look(watch(), clock)
 
     assert outcomes(shelf) == {}
+
+
+def test_a_file_that_was_told_of_is_taken_when_it_rests(
+    shelf: Shelf, clock: FakeClock, root: Path, watch: Callable[..., FolderWatch]
+) -> None:
+    """Noted down as it is, it is not finished all the same."""
+    path, watcher = root / "a.dcm", watch()
+    for number in range(1, 17):
+        write(path, ImageComments="x" * number)
+        look(watcher, clock, after_s=60)
+    assert outcomes(shelf) == {"growing: still-growing": 1}
+    look(watcher, clock)
+
+    assert outcomes(shelf) == {"received": 1}
 
 
 def test_the_memory_of_growing_files_is_bounded(clock: FakeClock, root: Path) -> None:
@@ -199,7 +213,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
     with monkeypatch.context() as patched:
         patched.setattr(FolderImport, "_offer", grows)
         look(watcher, clock)
-    assert taken(shelf) == set()
+    assert (taken(shelf), outcomes(shelf)) == (set(), {})
     assert not list(shelf.vault.spool.iterdir())
     look(watcher, clock)
     look(watcher, clock)
@@ -331,6 +345,37 @@ def test_another_file_system_is_said_so(
     assert alarms(shelf) == [("originals-not-moved", "stick")]
 
 
+def test_a_file_that_somebody_else_takes_away_is_no_trouble(
+    shelf: Shelf,
+    clock: FakeClock,
+    root: Path,
+    tmp_path: Path,
+    watch: Callable[..., FolderWatch],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before it is read, and between custody and move."""
+    (tmp_path / "done").mkdir()
+    watcher = watch(then="move", move_to=tmp_path / "done")
+    path = write(root / "a.dcm")
+    look(watcher, clock, after_s=0)
+    with monkeypatch.context() as patched:
+        before_reading(patched, path.unlink)
+        look(watcher, clock)
+    assert outcomes(shelf) == {}
+    write(path)
+    look(watcher, clock)
+
+    def late(*args: Any) -> None:
+        path.unlink()
+        put_away(*args)
+
+    monkeypatch.setattr(watching, "put_away", late)
+    look(watcher, clock)
+
+    assert outcomes(shelf) == {"received": 1}
+    assert alarms(shelf) == []
+
+
 def test_what_took_an_originals_place_is_not_moved(tmp_path: Path, root: Path) -> None:
     """A new export under the same name is not in custody: it stays for the next look."""
     path = write(root / "a.dcm")
@@ -365,7 +410,7 @@ def test_the_world_fails_and_nothing_is_refused(
 
 
 def test_a_folder_that_is_away_raises_one_alarm(
-    shelf: Shelf, clock: FakeClock, root: Path, watch: Callable[..., FolderWatch]
+    shelf: Shelf, clock: FakeClock, root: Path, watch: Callable[..., FolderWatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stick that was pulled out: said once, cleared once; the files are not forgotten."""
     write(root / "a.dcm")
@@ -374,8 +419,12 @@ def test_a_folder_that_is_away_raises_one_alarm(
     look(watcher, clock)
     away = root.with_name("pulled")
     root.rename(away)
-    for _ in range(3):
-        look(watcher, clock)
+    said: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(watching.logger, "warning", lambda event, **_: said.append(event))
+        for _ in range(3):
+            look(watcher, clock)
+    assert said == ["folder in trouble"]
     assert alarms(shelf) == [("folder-away", "stick")]
     assert watcher.says()["state"] == "away"
     away.rename(root)
@@ -507,6 +556,20 @@ def test_a_link_that_takes_a_folders_place_is_not_followed(
         put_away(root, Entry(below=Path("sub/a.dcm"), stamp=listing.stamp_of(outside.stat())), tmp_path / "done")
 
 
+def test_a_link_that_takes_a_folders_place_is_not_looked_into(root: Path, tmp_path: Path) -> None:
+    """Between the look at the folder and its opening."""
+    write(tmp_path / "outside" / "a.dcm")
+    (root / "sub").mkdir()
+    found = Listing(root)
+    entries = found.entries()
+    assert next(entries) is None
+    (root / "sub").rmdir()
+    (root / "sub").symlink_to(tmp_path / "outside")
+
+    assert list(entries) == []
+    assert found.unreadable == 1
+
+
 def test_a_file_that_changed_since_the_look_waits(
     shelf: Shelf, clock: FakeClock, root: Path, watch: Callable[..., FolderWatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -540,6 +603,43 @@ def test_a_disk_that_is_pulled_out_in_a_look_refuses_nothing(
         look(watcher, clock)
 
     assert (outcomes(shelf), alarms(shelf)) == ({"received": 3}, [])
+
+
+@pytest.mark.parametrize("moment", ["listing", "moving"])
+def test_a_disk_that_is_pulled_out_at_any_moment_is_away(
+    shelf: Shelf,
+    clock: FakeClock,
+    root: Path,
+    tmp_path: Path,
+    watch: Callable[..., FolderWatch],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    """It is not the subfolder that cannot be read, nor the original that cannot be moved."""
+    write(root / "sub" / "a.dcm")
+    (tmp_path / "done").mkdir()
+    watcher = watch(then="move", move_to=tmp_path / "done")
+    look(watcher, clock, after_s=0)
+    opened, away = os.open, root.with_name("pulled")
+
+    def pulled(path: Any, *args: Any, **named: Any) -> int:
+        if path == "sub" and root.exists():
+            root.rename(away)
+            raise OSError(errno.EIO, "pulled out")
+        return opened(path, *args, **named)
+
+    def move(*args: Any) -> None:
+        root.rename(away)
+        put_away(*args)
+
+    with monkeypatch.context() as patched:
+        if moment == "listing":
+            patched.setattr(os, "open", pulled)
+        else:
+            patched.setattr(watching, "put_away", move)
+        look(watcher, clock)
+
+    assert alarms(shelf) == [("folder-away", "stick")]
 
 
 def test_a_mount_point_without_its_disk_is_away(

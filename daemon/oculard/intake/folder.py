@@ -108,7 +108,7 @@ class FolderImport:
             raise NotImportable("not a storage class", reason="not-storage")
         offer = self._offer(facts, layout)
         try:
-            _copy(file, layout.begins_at, before.st_size, offer.spool)
+            copy_part(file, layout.begins_at, before.st_size, offer.spool)
             after = os.fstat(file.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise StillGrowing("it changed while it was read")
@@ -128,7 +128,7 @@ class FolderImport:
         return Offer(spool=self._spooler.open(**names), call=call, sender=self._sender, association="", **names)
 
 
-def _copy(file: BinaryIO, start: int, end: int, spool: Spool) -> None:
+def copy_part(file: BinaryIO, start: int, end: int, spool: Spool) -> None:
     """Spool a part of a file: as much of it as there was, even if it grows."""
     file.seek(start)
     while start < end and (part := file.read(min(COPY_BYTES, end - start))):

@@ -49,11 +49,6 @@ class Growing:
             known.entry, known.since = entry, now
         return now - known.since >= self._quiet
 
-    def restart(self, entry: Entry, now: datetime) -> None:
-        """It changed while it was read: its rest begins anew."""
-        if (known := self._files.get(entry.name)) is not None:
-            known.since = now
-
     def drop(self, entry: Entry) -> None:
         """It is finished."""
         self._files.pop(entry.name, None)

@@ -193,7 +193,6 @@ class FolderWatch:
                 taken = self._importer.take_open(file, self._folder.path / entry.below)
             outcome, uid = taken.outcome, taken.sop_instance_uid
         except StillGrowing:
-            self._growing.restart(entry, self._clock.now())
             return None
         except (Rejected, TooLarge) as why:
             reason = why.reason
