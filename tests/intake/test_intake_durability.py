@@ -25,7 +25,7 @@ from oculard.store.instances import Instances
 
 LARGE_BYTES = 400 << 20
 RECEIVER_RSS_MAX_MIB = 150
-STEPS = 7  # between the spooled file and Success, in an empty vault
+STEPS = 6  # between the spooled file and Success, in an empty vault
 
 
 class Faults:
@@ -36,7 +36,7 @@ class Faults:
         self._fail_at = fail_at
         for module, name in ((vault_module, "sync_file"), (vault_module, "sync_folder")):
             monkeypatch.setattr(module, name, self._wrap(name, getattr(module, name)))
-        monkeypatch.setattr(vault_module.os, "replace", self._wrap("replace", os.replace))
+        monkeypatch.setattr(vault_module.os, "link", self._wrap("link", os.link))
         monkeypatch.setattr(Instances, "_insert", self._wrap("insert", Instances._insert))
         monkeypatch.setattr(Database, "write", self._wrap_commit(Database.write))
 
@@ -83,13 +83,13 @@ def test_a_failing_step_is_never_answered_success(site: Site, device: Device, fa
 
 
 def test_the_order_is_file_then_folder_then_row_then_success(site: Site, device: Device) -> None:
-    """The file is synced, renamed, its folder synced, the row committed; only then the device hears success."""
+    """The file is named and synced, its folders are synced, the row committed; only then the device hears success."""
     with pytest.MonkeyPatch.context() as patch:
         faults = Faults(patch, fail_at=0)
         assert device.send_dataset(photograph()).Status == 0x0000
 
     steps = " ".join(faults.steps[:STEPS])  # what comes after is the end of the association
-    assert steps == "sync_file sync_folder sync_folder replace sync_folder insert commit"
+    assert steps == "link sync_file sync_folder sync_folder insert commit"
 
 
 def test_what_nobody_foresaw_keeps_the_image_on_the_device(site: Site, device: Device) -> None:

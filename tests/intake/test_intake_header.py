@@ -40,7 +40,7 @@ def in_syntax(ds: Dataset, syntax: str) -> bytes:
 
 
 def header(data: bytes, syntax: str = ExplicitVRLittleEndian, inflated_bytes_max: int = 1 << 30) -> Dataset:
-    return read_header(BytesIO(data), len(data), syntax, inflated_bytes_max=inflated_bytes_max)
+    return read_header(BytesIO(data), len(data), syntax, inflated_bytes_max=inflated_bytes_max, quick=False)
 
 
 def volume() -> Dataset:

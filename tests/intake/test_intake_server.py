@@ -10,12 +10,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom import build_context
+from pynetdicom.dimse_messages import C_ECHO_RQ
+from pynetdicom.dimse_primitives import C_ECHO
 from pynetdicom.pdu_primitives import P_DATA
 
 from devices import OPHTHALMIC_8_BIT, Device, Site, encode, fragments, photograph, store
 from oculard.errors import Misconfigured
+from oculard.intake.association import IntakeAssociation
 from oculard.intake.receiver import MESSAGE_BYTES_MAX
 
 CROWD = 50
@@ -182,16 +185,38 @@ def test_a_message_without_end_is_aborted(site: Site) -> None:
         site.wait_until(lambda: association.is_aborted)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the sender's own thread, cut off
-def test_requests_that_do_not_wait_for_answers_are_aborted(site: Site) -> None:
-    """Nobody may heap up instances that nobody has looked at yet."""
+def test_requests_that_do_not_wait_for_answers_wait_in_the_line(site: Site) -> None:
+    """Nobody can heap up instances that nobody has looked at yet: the next is read when the last is answered."""
+    most = 0
     with Device(site).association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
-        for _ in range(300):
+        association._reactor_checkpoint.clear()  # its own thread must not take the answers
+        for _ in range(100):
             for part in fragments(association, b"ab", sop_instance="1.2.3"):
                 association.dul.send_pdu(part)
-        site.wait_until(lambda: association.is_aborted)
+            most = max(most, len(site.spooled()))
+        answers = [association.dimse.get_msg(block=True)[1].Status for _ in range(100)]
+        association._reactor_checkpoint.set()
+    assert answers == [0xC000] * 100
+    assert most <= 1
     site.wait_idle()
     assert site.spooled() == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the sender's own thread, cut off
+def test_echoes_that_do_not_wait_for_answers_are_aborted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept in memory until it is served has a bound."""
+    go = threading.Event()
+    monkeypatch.setattr(IntakeAssociation, "_serve_request", lambda *_: go.wait(20))
+    with Device(site).association((VERIFICATION, [ExplicitVRLittleEndian])) as association:
+        for number in range(20):
+            request, message = C_ECHO(), C_ECHO_RQ()
+            request.MessageID, request.AffectedSOPClassUID = number + 1, UID(VERIFICATION)
+            message.primitive_to_message(request)
+            for part in message.encode_msg(1, 16382):
+                association.dul.send_pdu(part)
+        site.wait_until(lambda: association.is_aborted)
+        go.set()
+    site.wait_idle()
 
 
 def test_a_request_that_cannot_be_answered_is_aborted(site: Site) -> None:

@@ -253,6 +253,23 @@ def test_what_is_no_instance_is_refused_once(
     assert shelf.alarms.standing() == []
 
 
+def test_one_damaged_file_stops_nothing(
+    shelf: Shelf, clock: FakeClock, root: Path, watch: Callable[..., FolderWatch]
+) -> None:
+    """A header value of an impossible length, in the data set or before it, is that file's trouble."""
+    data = write(root / "whole.dcm").read_bytes()
+    odd = b"\2\0\2\0US\3\0abc"  # Media Storage SOP Class UID as an unsigned short of three bytes
+    (root / "meta.dcm").write_bytes(data[:132] + odd + data[data.index(b"\2\0\3\0UI") :])
+    rows = data.index(b"\x28\0\x10\0US\2\0")
+    (root / "rows.dcm").write_bytes(data[:rows] + b"\x28\0\x10\0US\3\0abc" + data[rows + 10 :])
+    watcher = watch()
+    look(watcher, clock, after_s=0)
+    look(watcher, clock)
+
+    assert taken(shelf) == {"1.2.3"}
+    assert outcomes(shelf) == {"received": 1, "refused: bad-file-meta": 1, "refused: bad-header": 1}
+
+
 def test_originals_are_moved_where_that_is_wanted(
     shelf: Shelf, clock: FakeClock, root: Path, tmp_path: Path, watch: Callable[..., FolderWatch]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 import threading
 from pathlib import Path
 from typing import Any
@@ -170,31 +171,51 @@ def test_commitment_looks_at_the_files(shelf: Shelf) -> None:
     }
 
 
-def test_every_step_is_synced_before_the_row(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """File, rename, folders, and only then the row: the order that a power cut respects."""
+@pytest.mark.parametrize("case", ["new", "there already", "no links"])
+def test_every_step_is_synced_before_the_row(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """Name, file, folders, and only then the row: the order that a power cut respects.
+
+    Where a file lies already under the name, or where there are no hard links, the bytes are synced before the name.
+    """
     steps: list[str] = []
-    real_fsync, real_replace = os.fsync, os.replace
+    real = {name: getattr(os, name) for name in ("fsync", "replace", "link")}
+    if case == "there already":
+        shelf.receive("1.1", b"abc")
+        kept = shelf.study()["instances"][0]["path"]
+        os.truncate(shelf.vault.path(kept), 1)
 
     def fsync(handle: int) -> None:
         target = Path(f"/proc/self/fd/{handle}").readlink()
-        steps.append("sync folder" if target.is_dir() else "sync file")
-        real_fsync(handle)
+        steps.append(f"sync {target.relative_to(shelf.vault.folder).parts[0]}" if target.is_dir() else "sync file")
+        real["fsync"](handle)
 
-    def replace(source: Path, target: Path) -> None:
-        steps.append("rename")
-        assert not shelf.trace.find("1.1"), "no row before the file has its place"
-        real_replace(source, target)
+    def named(name: str) -> Callable[[Path, Path], None]:
+        def do(source: Path, target: Path) -> None:
+            steps.append("named")
+            assert case == "there already" or not shelf.trace.find("1.1"), "no row before the file has its place"
+            if name == "link" and case == "no links":
+                steps.pop()
+                raise OSError(errno.EPERM, "no links")
+            if name == "link" and target.exists():
+                steps.pop()
+            real[name](source, target)
+
+        return do
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "replace", named("replace"))
+    monkeypatch.setattr(os, "link", named("link"))
     shelf.receive("1.1", b"abc")
 
-    rename = steps.index("rename")
-    assert "sync file" in steps[:rename]
-    assert steps[rename + 1] == "sync folder"
+    first = ["named", "sync file"] if case == "new" else ["sync file", "named"]
+    assert steps[:3] == [*first, "sync instances"]
+    if case != "there already":  # every folder on the way, once
+        assert steps[3:] == ["sync instances"]
+    assert shelf.vault.path(shelf.study()["instances"][0]["path"]).read_bytes() == b"abc"
+    assert list(shelf.vault.spool.iterdir()) == []
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("call", ["fsync", "link"])
 @pytest.mark.parametrize(("number", "kind"), DISK_ERRORS)
 def test_a_disk_that_fails_promises_nothing(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, call: str, number: int, kind: type[VaultTrouble]

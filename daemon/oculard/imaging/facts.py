@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import re
-import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence
+
+from oculard_models.dicom_header import header_items, header_text, header_value
 
 UID = re.compile(r"^[0-9]+(\.[0-9]+)*$")  # PS3.5 9.1; but some devices write leading zeros, and custody comes first
 UID_CHARS_MAX = 64
-UNREADABLE = (  # what pydicom raises on values that are not what their VR says; OSError and EOFError are its parser's
-    ValueError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-    LookupError,
-    OverflowError,
-    OSError,
-    EOFError,
-    struct.error,
-)
 
 
 class Eye(StrEnum):
@@ -67,7 +56,7 @@ class Facts:
 
     def as_json(self) -> dict[str, Any]:
         """The facts as plain values for a JSON column."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -89,20 +78,20 @@ def read_facts(ds: Dataset) -> Facts:
         sop_instance_uid=_uid(ds, "SOPInstanceUID"),
         study_instance_uid=_uid(ds, "StudyInstanceUID"),
         series_instance_uid=_uid(ds, "SeriesInstanceUID"),
-        modality=_text(ds, "Modality").upper(),
+        modality=header_text(ds, "Modality").upper(),
         eye=eye,
         eye_why=eye_why,
-        patient_id=_text(ds, "PatientID"),
-        accession_number=_text(ds, "AccessionNumber"),
-        manufacturer=_text(ds, "Manufacturer"),
-        model=_text(ds, "ManufacturerModelName"),
+        patient_id=header_text(ds, "PatientID"),
+        accession_number=header_text(ds, "AccessionNumber"),
+        manufacturer=header_text(ds, "Manufacturer"),
+        model=header_text(ds, "ManufacturerModelName"),
         image_type=tuple(part.upper() for part in _texts(ds, "ImageType")),
         rows=_number(ds, "Rows", 0),
         columns=_number(ds, "Columns", 0),
         frames=_number(ds, "NumberOfFrames", 1),
         samples_per_pixel=_number(ds, "SamplesPerPixel", 1),
         acquired_at=_acquired_at(ds),
-        frame_of_reference_uid=_text(ds, "FrameOfReferenceUID"),
+        frame_of_reference_uid=header_text(ds, "FrameOfReferenceUID"),
         slab=slab,
         slab_scheme=slab_scheme,
     )
@@ -114,8 +103,8 @@ def read_eye(ds: Dataset) -> tuple[Eye, str]:
     Two attributes that contradict each other, "B" (both) or frames of both eyes give UNKNOWN: an eye is never guessed.
     """
     said = {
-        "ImageLaterality": _text(ds, "ImageLaterality").upper(),
-        "Laterality": _text(ds, "Laterality").upper(),
+        "ImageLaterality": header_text(ds, "ImageLaterality").upper(),
+        "Laterality": header_text(ds, "Laterality").upper(),
         "FrameLaterality": _frame_laterality(ds),
     }
     named = {keyword: value for keyword, value in said.items() if value in ("R", "L")}
@@ -136,30 +125,11 @@ def _frame_laterality(ds: Dataset) -> str:
         *header_items(ds, "PerFrameFunctionalGroupsSequence"),
     ]
     said = {
-        _text(anatomy, "FrameLaterality").upper()
+        header_text(anatomy, "FrameLaterality").upper()
         for group in groups
         for anatomy in header_items(group, "FrameAnatomySequence")
     } - {""}
     return said.pop() if len(said) == 1 else ("B" if said else "")
-
-
-def header_items(ds: Dataset, keyword: str) -> list[Dataset]:
-    """A sequence's items; none when it is absent or cannot be decoded."""
-    value = header_value(ds, keyword)
-    return list(value) if isinstance(value, Sequence) else []
-
-
-def header_value(ds: Dataset, keyword: str) -> Any:
-    """An element's value, or None when it is absent or cannot be decoded: a bad value is not a reason to refuse."""
-    try:
-        return ds.get(keyword)
-    except UNREADABLE:
-        return None
-
-
-def _text(ds: Dataset, keyword: str) -> str:
-    value = header_value(ds, keyword)
-    return "" if value is None else str(value).replace("\0", "").strip()
 
 
 def _texts(ds: Dataset, keyword: str) -> list[str]:
@@ -176,7 +146,7 @@ def _number(ds: Dataset, keyword: str, default: int) -> int:
 
 
 def _uid(ds: Dataset, keyword: str) -> str:
-    uid = _text(ds, keyword)
+    uid = header_text(ds, keyword)
     if not uid:
         raise BadHeader(f"{keyword} is missing")
     if not is_uid(uid):
@@ -186,11 +156,11 @@ def _uid(ds: Dataset, keyword: str) -> str:
 
 def _acquired_at(ds: Dataset) -> str:
     """Acquisition Date Time, or the most specific date and time pair there is, as DICOM DT."""
-    whole = _text(ds, "AcquisitionDateTime")
+    whole = header_text(ds, "AcquisitionDateTime")
     if whole:
         return whole
     for kind in ("Acquisition", "Content", "Series"):
-        date, time = _text(ds, f"{kind}Date"), _text(ds, f"{kind}Time")
+        date, time = header_text(ds, f"{kind}Date"), header_text(ds, f"{kind}Time")
         if date:
             return date + time
     return ""
@@ -207,4 +177,4 @@ def acquisition_time(facts: Facts) -> datetime | None:
 def _slab(ds: Dataset) -> tuple[str, str]:
     """Code value and scheme of the en face image type, as the device wrote them."""
     items = header_items(ds, "OphthalmicImageTypeCodeSequence")
-    return (_text(items[0], "CodeValue"), _text(items[0], "CodingSchemeDesignator")) if items else ("", "")
+    return (header_text(items[0], "CodeValue"), header_text(items[0], "CodingSchemeDesignator")) if items else ("", "")

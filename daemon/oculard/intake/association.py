@@ -20,15 +20,19 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from oculard import log
 from oculard.clock import Clock
 from oculard.errors import Transient
+from oculard.intake.codec import StoreCommand, write_store_response
 from oculard.intake.commitment import CommitmentHandler
 from oculard.intake.contexts import COMMITMENT, VERIFICATION, supported
 from oculard.intake.custody import Offer
 from oculard.intake.handlers import Reply, StoreHandler
 from oculard.intake.policy import LIMIT_REACHED, Admitted, Call, Policy, Refused
 from oculard.intake.receiver import NotAcceptable, Receiver
+from oculard.intake.wire import Announcing, Wire
 from oculard.store.instances import Instances
-from oculard.store.spool import Spooler
+from oculard.store.spool import Spool, Spooler
 
+LOOK_S = 0.5  # how often an idle association looks at its timer
+RESPONSE_BYTES_MAX = 512  # more than any response to a C-STORE has
 HANG_UP_S = 5.0  # how long the network thread may take to notice that its socket is closed
 logger = log.get("intake")
 
@@ -95,8 +99,12 @@ class Negotiation(ACSE):
 class IntakeAssociation(Association):
     """An association that a peer asked for. It ends in `_end`, however it ends."""
 
-    def __init__(self, ae: Any, services: Services, *, negotiated: Callable[[], None]) -> None:
+    def __init__(self, ae: Any, services: Services, *, pdu_s: float, negotiated: Callable[[], None]) -> None:
         super().__init__(ae, "acceptor")
+        self._woken, self._taking = threading.Event(), threading.Lock()
+        self.dul = Wire(self, pdu_s=pdu_s)
+        self.acse_timeout, self.network_timeout = ae.acse_timeout, ae.network_timeout  # the wire's timers are new
+        self.dul.to_user_queue = Announcing(self.wake)
         self.services, self._negotiated = services, negotiated
         self.id = uuid.uuid4().hex
         self.name = f"AcceptorThread@{self.id}"  # pynetdicom finds its acceptors by this name
@@ -106,6 +114,7 @@ class IntakeAssociation(Association):
         self._opened_at = services.clock.now()
         self.acse = Negotiation(self)
         self.dimse = self._receiver = Receiver(self, services.spooler)
+        self.dimse.msg_queue = Announcing(self.wake)
         self.dul.daemon = True
         self.bind(evt.EVT_N_ACTION, services.commitment.asked)
         self.bind(evt.EVT_N_EVENT_REPORT, services.commitment.answered)
@@ -150,6 +159,60 @@ class IntakeAssociation(Association):
         finally:
             self._end()
 
+    def wake(self) -> None:
+        """Make the association's thread look at what has happened."""
+        self._woken.set()
+
+    def kill(self) -> None:
+        """End the association's thread."""
+        self.wake()
+        super().kill()
+
+    def _run_reactor(self) -> None:
+        """The association's thread while it is open: pynetdicom's looks every millisecond, ours when it is woken."""
+        self._is_paused = False
+        while not self._kill:
+            self._woken.wait(LOOK_S)
+            self._woken.clear()
+            while not self.dimse.msg_queue.empty():
+                context_id, message = self.dimse.get_msg(block=False)
+                if message is not None and context_id is not None:
+                    self._serve_request(message, context_id)
+            if self.is_established and self.acse.is_release_requested():
+                self.acse.send_release(is_response=True)
+                self.is_released, self.is_established = True, False
+                self.kill()
+            elif self.acse.is_aborted():
+                self.is_aborted, self.is_established = True, False
+                self.kill()
+            elif not self.dul.is_alive():
+                self.kill()
+            elif self.dul.idle_timer_expired():
+                self.abort()
+                self.kill()
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether the next fragment begins a message."""
+        return self._receiver.is_between_messages
+
+    def break_off(self, reason: str) -> None:
+        """Abort this association, and only this one."""
+        self._receiver.break_off(reason)
+
+    def begin_store(self, command: StoreCommand, context_id: int) -> Spool | None:
+        """A spool for the data set of an ordinary C-STORE; None where it must take the long way."""
+        if 0 < (self.requestor.maximum_length or 0) < RESPONSE_BYTES_MAX:
+            return None
+        return self._receiver.begin_store(command, context_id)
+
+    def take_store(self, command: StoreCommand, spool: Spool, context_id: int) -> bytes:
+        """Take custody of the data set of an ordinary C-STORE; gives the PDU of its response."""
+        context = self._accepted_cx[context_id]
+        with self._taking:
+            reply = self._take(spool, command.sop_class_uid, command.sop_instance_uid, str(context.transfer_syntax[0]))
+        return write_store_response(command, context_id, reply.status, reply.comment)
+
     def hang_up(self) -> None:
         """Close the connection without a word; whatever waits for it wakes up."""
         connection = None if self.dul.socket is None else self.dul.socket.socket
@@ -187,12 +250,23 @@ class IntakeAssociation(Association):
             NotAcceptable("the request has no data set", reason="no-data-set")
         )
         context = self._accepted_cx.get(context_id)
+        reply = self._take(
+            spool,
+            str(request.AffectedSOPClassUID or ""),
+            str(request.AffectedSOPInstanceUID or ""),
+            "" if context is None else str(context.transfer_syntax[0]),
+        )
+        if not self._receiver.is_broken:
+            self.dimse.send_msg(_response(request, reply), context_id)
+
+    def _take(self, spool: Spool, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Reply:
+        """Offer a data set to custody."""
         reply = self.services.store.answer(
             Offer(
                 spool=spool,
-                sop_class_uid=str(request.AffectedSOPClassUID or ""),
-                sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
-                transfer_syntax_uid="" if context is None else str(context.transfer_syntax[0]),
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                transfer_syntax_uid=transfer_syntax_uid,
                 call=self.call,
                 sender=self.admitted.sender if self.admitted else "",
                 association=self.id,
@@ -200,8 +274,7 @@ class IntakeAssociation(Association):
         )
         self._receiver.done(spool)
         self.stored += reply.status == 0
-        if not self._receiver.is_broken:
-            self.dimse.send_msg(_response(request, reply), context_id)
+        return reply
 
     def _end(self) -> None:
         """Give everything back: the place, the connection, the spool files and the hold on the studies."""
@@ -210,7 +283,8 @@ class IntakeAssociation(Association):
         self.dul.kill_dul()
         self.hang_up()
         self.dul.join(timeout=HANG_UP_S)
-        self._receiver.discard()
+        with self._taking:  # a custody that the network thread has begun comes to its end first
+            self._receiver.discard()
         if self.admitted is None:
             return
         if self.stored:

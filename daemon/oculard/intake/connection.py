@@ -1,12 +1,10 @@
-"""The connection: pynetdicom's socket with a deadline for every PDU, without Nagle and without delayed ACK."""
+"""The connection: pynetdicom's socket without Nagle and without delayed ACK; the wire reads from it."""
 
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import struct
-import time
 from typing import Any
 
 from pynetdicom.transport import AssociationSocket
@@ -17,44 +15,12 @@ ASSOCIATE_RQ = 1
 
 
 class Connection(AssociationSocket):
-    """An accepted connection. A PDU that is too large, or that stays incomplete too long, ends it."""
+    """An accepted connection; `send_s` is how long the peer may leave unread what we send."""
 
-    def __init__(self, association: Any, client_socket: socket.socket, *, pdu_s: float) -> None:
+    def __init__(self, association: Any, client_socket: socket.socket, *, send_s: float) -> None:
         super().__init__(association, client_socket=client_socket)
-        self._pdu_s = pdu_s
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client_socket.settimeout(pdu_s)
-        self._poll = select.poll()
-        self._poll.register(client_socket, select.POLLIN)
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read. (The original's select() fails above 1,024 open files.)"""
-        if self.socket is None or not self._is_connected:
-            return False
-        if self.socket.fileno() < 0:
-            self.event_queue.put("Evt17")  # transport connection closed
-            return False
-        return bool(self._poll.poll(0))
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read exactly so many bytes; fewer when the peer closed. Raises OSError."""
-        if nr_bytes > PDU_BYTES_MAX:
-            raise OSError("a PDU is larger than any that we accept")
-        connection, deadline = self.socket, time.monotonic() + self._pdu_s
-        if connection is None:
-            raise OSError("the connection is closed")
-        data, count = bytearray(nr_bytes), 0
-        with memoryview(data) as view:
-            while count < nr_bytes:
-                rearm_quick_ack(connection)
-                connection.settimeout(max(0.001, deadline - time.monotonic()))
-                got = connection.recv_into(view[count:])
-                if not got:
-                    break
-                count += got
-        connection.settimeout(self._pdu_s)
-        return data[:count] if count < nr_bytes else data
+        client_socket.settimeout(send_s)
 
 
 def rearm_quick_ack(connection: socket.socket) -> None:

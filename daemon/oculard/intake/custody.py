@@ -68,9 +68,11 @@ class Custody:
             raise VaultUnreadable(f"cannot read what was spooled: {why.strerror}") from why
 
 
-def facts_of(file: BinaryIO, size_bytes: int, transfer_syntax_uid: str, *, inflated_bytes_max: int) -> Facts:
+def facts_of(
+    file: BinaryIO, size_bytes: int, transfer_syntax_uid: str, *, inflated_bytes_max: int, quick: bool = True
+) -> Facts:
     """The facts of the data set that begins where the file stands. Raises BadDataSet or OSError."""
-    header = read_header(file, size_bytes, transfer_syntax_uid, inflated_bytes_max=inflated_bytes_max)
+    header = read_header(file, size_bytes, transfer_syntax_uid, inflated_bytes_max=inflated_bytes_max, quick=quick)
     try:
         return read_facts(header)
     except BadHeader as why:

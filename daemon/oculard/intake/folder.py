@@ -21,8 +21,10 @@ from oculard.intake.contexts import TRANSFER_SYNTAXES, is_storage
 from oculard.intake.custody import Custody, Offer, facts_of
 from oculard.intake.header import UNPARSABLE, VRS
 from oculard.intake.policy import Call
+from oculard.intake.topcon import converted
 from oculard.store.spool import PREAMBLE, Spool, Spooler, TooLarge
 from oculard.store.vault import GIB
+from oculard_models.importers.topcon_file import is_topcon
 
 SENDER = "import"
 META_BYTES_MAX = 1 << 20
@@ -54,6 +56,7 @@ class Imported:
     reason: str = ""
     hint: str = ""
     sop_instance_uid: str = ""
+    sop_class_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,16 +82,31 @@ class FolderImport:
         Raises VaultTrouble or DatabaseDown, for then no further file could be taken either.
         """
         for path in find_files(root):
-            try:
-                outcome = self.take(path)
-            except Transient:
-                raise
-            except (Rejected, TooLarge) as why:
-                outcome = Imported(path=path, outcome="refused", reason=why.reason, hint=why.hint)
-            except OSError as why:
-                outcome = Imported(path=path, outcome="refused", reason="unreadable", hint=why.strerror or "")
-            logger.info("file imported", outcome=outcome.outcome, reason=outcome.reason)
-            yield outcome
+            for outcome in self._outcomes(path):
+                logger.info("file imported", outcome=outcome.outcome, reason=outcome.reason)
+                yield outcome
+
+    def _outcomes(self, path: Path) -> Iterator[Imported]:
+        """What became of one file: one instance of a DICOM file, several of one of Topcon's own."""
+        try:
+            if is_topcon(path):
+                yield from self._take_topcon(path)
+            else:
+                yield self.take(path)
+        except Transient:
+            raise
+        except (Rejected, TooLarge) as why:
+            yield Imported(path=path, outcome="refused", reason=why.reason, hint=why.hint)
+        except OSError as why:
+            yield Imported(path=path, outcome="refused", reason="unreadable", hint=why.strerror or "")
+
+    def _take_topcon(self, path: Path) -> Iterator[Imported]:
+        """Take custody of what one of Topcon's own files holds: the volume, its photograph, its layers."""
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > self._bytes_max:
+                raise TooLarge(f"the file is larger than {self._bytes_max} bytes")
+            for made in converted(file, self._spooler.folder):
+                yield self.take_open(made, path)
 
     def take(self, path: Path) -> Imported:
         """Take custody of one file. Raises Rejected, TooLarge, OSError, VaultTrouble or DatabaseDown."""
@@ -115,7 +133,12 @@ class FolderImport:
             received = self._custody.take(offer)
         finally:
             offer.spool.discard()
-        return Imported(path=path, outcome=received.value, sop_instance_uid=facts.sop_instance_uid)
+        return Imported(
+            path=path,
+            outcome=received.value,
+            sop_instance_uid=facts.sop_instance_uid,
+            sop_class_uid=facts.sop_class_uid,
+        )
 
     def _offer(self, facts: Facts, layout: _Layout) -> Offer:
         """An empty spool for an instance, as a sender would offer it."""

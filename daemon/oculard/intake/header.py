@@ -9,15 +9,16 @@ from __future__ import annotations
 import struct
 import zlib
 from io import BytesIO
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from oculard.errors import Rejected
+from oculard.intake.quick import WANTED, Element, quick_header
 
 HEADER_BYTES_MAX = 32 << 20  # of what is kept for the facts
 VALUE_BYTES_MAX = 64 << 10  # a longer value holds no fact
@@ -43,6 +44,7 @@ UNPARSABLE = (
     RecursionError,
     struct.error,
     InvalidDicomError,
+    BytesLengthException,  # of no kind above
     OSError,  # a sequence without items
 )
 
@@ -62,8 +64,13 @@ class Truncated(BadDataSet):
         super().__init__("the data set is cut short", hint="send the instance again; look at the file on the device")
 
 
-def read_header(file: BinaryIO, size_bytes: int, transfer_syntax_uid: str, *, inflated_bytes_max: int) -> Dataset:
-    """The small elements of the data set that begins where the file stands. Raises BadDataSet or Truncated."""
+def read_header(
+    file: BinaryIO, size_bytes: int, transfer_syntax_uid: str, *, inflated_bytes_max: int, quick: bool = True
+) -> Dataset:
+    """The small elements of the data set that begins where the file stands. Raises BadDataSet or Truncated.
+
+    Of an ordinary header only the elements that the facts are read from, unless `quick` is False.
+    """
     syntax = UID(transfer_syntax_uid)
     implicit = syntax.is_implicit_VR
     if syntax == DeflatedExplicitVRLittleEndian:
@@ -71,6 +78,10 @@ def read_header(file: BinaryIO, size_bytes: int, transfer_syntax_uid: str, *, in
     else:
         walk = _Walk(_Plain(file, size_bytes), implicit=implicit, little=syntax.is_little_endian)
     header = walk.header()
+    if quick and walk.is_ordinary:
+        found = quick_header(walk.elements)
+        if found is not None:
+            return cast("Dataset", found)  # it gives what the facts ask for, and nothing else
     try:
         return read_dataset(BytesIO(header), implicit, syntax.is_little_endian)
     except UNPARSABLE as why:
@@ -159,6 +170,9 @@ class _Walk:
         self._kept: bytearray | None = None  # while it is one, what is taken is also kept
         self._count = 0
         self._seen_pixels = False
+        self._vr, self._last_tag = b"", -1
+        self.is_ordinary = little  # as far as a quick look can tell
+        self.elements: dict[int, Element] = {}  # at the top, and wanted by a quick look
 
     def header(self) -> bytes:
         """Walk to the end; gives the bytes of the small elements."""
@@ -174,7 +188,13 @@ class _Walk:
                 self._kept = None
             if tag in (ITEM, ITEM_END, SEQUENCE_END):
                 raise BadDataSet("an item stands outside a sequence", reason="bad-structure")
+            vr = self._vr
+            self.is_ordinary &= tag > self._last_tag and (vr in VRS or (self._implicit and not vr.isalpha()))
+            self._last_tag = tag
             self._value(length, depth=0)
+            if tag in WANTED and self._kept is not None:
+                self.is_ordinary &= length != UNDEFINED
+                self.elements[tag] = (b"" if self._implicit else vr, bytes(self._kept[-length:] if length else b""))
             self._seen_pixels = self._seen_pixels or tag >> 16 >= PIXEL_GROUP
             kept += self._kept or b""
             if len(kept) > HEADER_BYTES_MAX:
@@ -192,6 +212,7 @@ class _Walk:
             raise BadDataSet(f"the data set has more than {ELEMENTS_MAX} elements", reason="too-many-elements")
         group, element = self._tag(head)
         tag, vr = group << 16 | element, head[4:6]
+        self._vr = vr
         if self._implicit or group == 0xFFFE or not (vr in VRS or (vr.isalpha() and vr.isupper())):
             return tag, self._long(head, 4)[0]  # writers that fall back to implicit VR inside sequences exist
         if vr not in LONG_VRS:

@@ -12,6 +12,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from oculard import log
 from oculard.errors import Rejected
 from oculard.imaging.facts import is_uid
+from oculard.intake.codec import StoreCommand
 from oculard.intake.contexts import is_storage
 from oculard.intake.header import UNPARSABLE
 from oculard.store.spool import Spool, Spooler
@@ -44,7 +45,28 @@ class Receiver(DIMSEServiceProvider):
             try:
                 self._receive(context_id, fragment)
             except UNPARSABLE as why:
-                self._break(f"bad-message-{type(why).__name__}")
+                self.break_off(f"bad-message-{type(why).__name__}")
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether the next fragment begins a message."""
+        return self.message is None and not self.is_broken
+
+    def begin_store(self, command: StoreCommand, context_id: int) -> Spool | None:
+        """A spool for the data set of an ordinary C-STORE; None where it must be refused, which takes the long way."""
+        context = self._association._accepted_cx.get(context_id)
+        sop_class_uid = command.sop_class_uid
+        if context is None or not self._association.may_store:
+            return None
+        if str(context.abstract_syntax) != sop_class_uid or not is_storage(sop_class_uid):
+            return None
+        spool = self._spooler.open(
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=command.sop_instance_uid,
+            transfer_syntax_uid=str(context.transfer_syntax[0]),
+        )
+        self._spools.add(spool)
+        return spool
 
     def discard(self) -> None:
         """The association is over: delete every spool of which nobody took custody."""
@@ -59,12 +81,12 @@ class Receiver(DIMSEServiceProvider):
         is_command = bool(fragment[0] & 1)
         if isinstance(self.message, C_STORE_RQ):
             if is_command:
-                self._break("command-inside-data-set")
+                self.break_off("command-inside-data-set")
                 return
         else:
             self._bytes = len(fragment) + (self._bytes if self.message is not None else 0)
             if self._bytes > MESSAGE_BYTES_MAX or self.msg_queue.qsize() > MESSAGES_WAITING_MAX:
-                self._break("message-too-large" if self._bytes > MESSAGE_BYTES_MAX else "requests-unanswered")
+                self.break_off("message-too-large" if self._bytes > MESSAGE_BYTES_MAX else "requests-unanswered")
                 return
         part = P_DATA()
         part.presentation_data_value_list.append((context_id, fragment))
@@ -105,7 +127,7 @@ class Receiver(DIMSEServiceProvider):
             raise NotAcceptable("the context is for another class", reason="class-not-negotiated")
         return context, sop_class_uid, sop_instance_uid
 
-    def _break(self, reason: str) -> None:
+    def break_off(self, reason: str) -> None:
         """Abort this association, and only this one."""
         logger.warning("association broken", reason="bad-message", why=reason, association=self._association.id)
         self.is_broken = True

@@ -96,9 +96,11 @@ class _Handler(RequestHandler):
 
     def _create_association(self) -> IntakeAssociation:
         server, ae = cast("_Listener", self.server), self.ae
-        association = IntakeAssociation(ae, server.services, negotiated=server.waiting_of(self.request))
+        association = IntakeAssociation(
+            ae, server.services, pdu_s=server.settings.network_s, negotiated=server.waiting_of(self.request)
+        )
         association._server = server
-        association.set_socket(Connection(association, self.request, pdu_s=server.settings.network_s))
+        association.set_socket(Connection(association, self.request, send_s=server.settings.network_s))
         association.acceptor.maximum_length = ae.maximum_pdu_size
         association.acceptor.ae_title = server.ae_title
         association.acceptor.address_info = self.local

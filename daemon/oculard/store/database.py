@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from oculard.errors import Misconfigured, Transient
 
-UPGRADE = "run `oculard db upgrade` (is this the configuration that you mean?)"
+UPGRADE = "run `oculard db upgrade` (is this the configuration that you mean, and is its disk mounted?)"
 POSTGRESQL = {  # a silent server is a transient failure after a minute, not a hang
     "connect_timeout": 10,
     "keepalives_idle": 20,
@@ -136,7 +137,24 @@ class Database:
 
 def insert_or(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT, which both databases spell alike."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    return insert_of(connection.dialect.name, table)
+
+
+def insert_of(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """The same for a dialect by its name."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def hold_files(connection: Connection, paths: Iterable[str]) -> None:
+    """Until the transaction ends, nobody else who asks decides about these files. SQLite's writers are alone anyway."""
+    if connection.dialect.name == "sqlite":
+        return
+    digests = (hashlib.sha256(path.encode()).digest() for path in paths)
+    keys = sorted(
+        int.from_bytes(digest[:8], signed=True) for digest in digests
+    )  # in one order: no two block each other
+    hold = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
+    connection.execute(hold, {"keys": keys})
 
 
 def _make_file(path: Path) -> None:

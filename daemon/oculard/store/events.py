@@ -8,6 +8,8 @@ from sqlalchemy import Connection, insert
 
 from oculard.store import tables
 
+NEW_EVENT = insert(tables.event)  # built once: every move comes this way
+
 
 def record(
     connection: Connection,
@@ -24,15 +26,16 @@ def record(
 ) -> None:
     """Append one event."""
     connection.execute(
-        insert(tables.event).values(
-            at=at,
-            kind=kind,
-            subject_id=subject_id,
-            study_id=study_id,
-            name=name,
-            source=source,
-            target=target,
-            actor=actor,
-            reason=None if reason is None else reason[:64],
-        )
+        NEW_EVENT,
+        {
+            "at": at,
+            "kind": kind,
+            "subject_id": subject_id,
+            "study_id": study_id,
+            "name": name,
+            "source": source,
+            "target": target,
+            "actor": actor,
+            "reason": None if reason is None else reason[:64],
+        },
     )

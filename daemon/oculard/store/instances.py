@@ -6,16 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Executable, Select, bindparam, delete, insert, select, update
 
 from oculard.clock import Clock
 from oculard.store import tables
 from oculard.store.alarms import raise_alarm
-from oculard.store.database import Database, insert_or
+from oculard.store.database import Database, hold_files, insert_of
 from oculard.store.events import record
+from oculard.store.group import GroupCommit
 from oculard.store.vault import Vault, VaultUnwritable
 
 COLUMNS = (  # of the table, as an arrival has them
@@ -33,6 +35,14 @@ COLUMNS = (  # of the table, as an arrival has them
 
 KEPT_AGAIN = "kept-again"  # the event of an instance that came back after its file was removed
 IDENTITY_MAX = 64  # characters by which a study can be found; the VRs allow no more (PS3.5 6.2)
+NEW_INSTANCE = insert(tables.instance).returning(tables.instance.c.id)
+TWINS = select(
+    tables.instance.c.id,
+    tables.instance.c.study_id,
+    tables.instance.c.sha256,
+    tables.instance.c.variant,
+    tables.instance.c.removed_at,
+).where(tables.instance.c.sop_instance_uid == bindparam("sop_instance_uid"))
 
 
 class Received(StrEnum):
@@ -69,19 +79,20 @@ class Instances:
 
     def __init__(self, database: Database, vault: Vault, clock: Clock, *, owner: str = "") -> None:
         self._database, self._vault, self._clock, self._owner = database, vault, clock, owner
+        self._group: GroupCommit[Received] = GroupCommit(database)
 
     def take(self, arrival: Arrival) -> Received:
         """Take custody: durable file first, then one transaction. When this returns, the instance cannot be lost.
 
         Raises VaultTrouble or DatabaseDown; then nothing is promised and the sender must keep the instance.
         """
-        if self._is_known(arrival) and self._again(arrival):
+        size = arrival.spooled.stat().st_size
+        there = self._vault.has(self._vault.place("instances", arrival.sha256), size)
+        if there and self._is_known(arrival) and self._again(arrival):
             arrival.spooled.unlink(missing_ok=True)
             return Received.SAME
-        size = arrival.spooled.stat().st_size
         kept = self._vault.keep(arrival.spooled, arrival.sha256)
-        with self._database.write() as connection:
-            return self._insert(connection, arrival, kept, size)
+        return self._group.write(lambda connection: self._insert(connection, arrival, kept, size))
 
     def beat(self, association: str) -> None:
         """Say that an association is still open, so that its studies do not settle under it."""
@@ -157,10 +168,11 @@ class Instances:
     def _insert(self, connection: Connection, arrival: Arrival, kept: str, size: int) -> Received:
         now, table = self._clock.now(), tables.instance
         study_id = self._study(connection, arrival, now)  # locks the study's row: arrivals of one study queue up here
-        # Retention deletes under the study's lock, and never later; a sweep may have moved what lay here before.
+        hold_files(connection, [kept])  # retention deletes, and a sweep moves, only what it holds
         if not _has_size(self._vault.path(kept), size):
             raise VaultUnwritable("the file was taken away while it was kept")
-        same = connection.execute(_same(arrival)).first()
+        twins = connection.execute(TWINS, {"sop_instance_uid": arrival.sop_instance_uid}).all()
+        same = next((twin for twin in twins if twin.sha256 == arrival.sha256), None)
         if same is not None:  # a twin association was faster, or the file had been lost; the data set is the same
             values = {"path": kept, "size_bytes": size, "removed_at": None}
             connection.execute(update(table).where(table.c.id == same.id).values(**values))
@@ -169,15 +181,11 @@ class Instances:
             event = Received.SAME if same.removed_at is None else KEPT_AGAIN
             self._record(connection, same.id, same.study_id, arrival, event, now)
             return Received.SAME
-        newest = connection.execute(
-            select(func.max(table.c.variant)).where(table.c.sop_instance_uid == arrival.sop_instance_uid)
-        ).scalar_one()
-        variant = 0 if newest is None else newest + 1
+        variant = max((twin.variant for twin in twins), default=-1) + 1
         result = Received.NEW if variant == 0 else Received.DIFFERENT
         values = _columns(arrival) | {"path": kept, "size_bytes": size}
-        row_id = connection.execute(
-            insert(table).values(study_id=study_id, variant=variant, received_at=now, **values).returning(table.c.id)
-        ).scalar_one()
+        values |= {"study_id": study_id, "variant": variant, "received_at": now}
+        row_id = connection.execute(NEW_INSTANCE, values).scalar_one()
         if arrival.association:
             self._hold_open(connection, arrival.association, study_id, now)
         if result is Received.DIFFERENT:
@@ -187,32 +195,42 @@ class Instances:
 
     def _study(self, connection: Connection, arrival: Arrival, now: datetime) -> int:
         """The study's id; a new or late instance opens it."""
-        table = tables.study
-        new = insert_or(connection, table).values(
-            study_instance_uid=arrival.study_instance_uid,
-            patient_id=arrival.patient_id[:IDENTITY_MAX],
-            accession_number=arrival.accession_number[:IDENTITY_MAX],
-            state="open",
-            first_received_at=now,
-            active_at=now,
-        )
-        known = new.on_conflict_do_update(
-            index_elements=[table.c.study_instance_uid], set_={"state": "open", "active_at": now}
-        )
-        return int(connection.execute(known.returning(table.c.id)).scalar_one())
+        values = {
+            "study_instance_uid": arrival.study_instance_uid,
+            "patient_id": arrival.patient_id[:IDENTITY_MAX],
+            "accession_number": arrival.accession_number[:IDENTITY_MAX],
+            "state": "open",
+            "first_received_at": now,
+            "active_at": now,
+        }
+        return int(connection.execute(_open_study(connection.dialect.name), values).scalar_one())
 
     def _hold_open(self, connection: Connection, association: str, study_id: int, now: datetime) -> None:
-        table = tables.reception
         values = {"association": association, "study_id": study_id, "owner": self._owner, "beat_at": now}
-        new = insert_or(connection, table).values(**values)
-        key = [table.c.association, table.c.study_id]
-        connection.execute(new.on_conflict_do_update(index_elements=key, set_={"beat_at": now}))
+        connection.execute(_hold(connection.dialect.name), values)
 
     def _record(
         self, connection: Connection, row_id: int, study_id: int, arrival: Arrival, name: str, at: datetime
     ) -> None:
         actor = f"{arrival.calling_ae}@{arrival.address}"
         record(connection, at=at, kind="instance", subject_id=row_id, study_id=study_id, name=name, actor=actor)
+
+
+@cache
+def _open_study(dialect: str) -> Executable:
+    """A study that is new, or that is open again. Built once for each dialect, as every statement of this path."""
+    new = insert_of(dialect, tables.study)
+    values = {"state": "open", "active_at": new.excluded.active_at}
+    known = new.on_conflict_do_update(index_elements=[tables.study.c.study_instance_uid], set_=values)
+    return known.returning(tables.study.c.id)
+
+
+@cache
+def _hold(dialect: str) -> Executable:
+    """An association that holds a study open, or goes on doing so."""
+    new, table = insert_of(dialect, tables.reception), tables.reception
+    key = [table.c.association, table.c.study_id]
+    return new.on_conflict_do_update(index_elements=key, set_={"beat_at": new.excluded.beat_at})
 
 
 def _columns(arrival: Arrival) -> dict[str, Any]:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import struct
 import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
-
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from oculard.errors import OculardError, Permanent
 from oculard.settings import Store
-from oculard.store.vault import GIB, DiskFull, Vault, VaultTrouble, not_written
+from oculard.store.vault import GIB, DiskFull, Vault, VaultTrouble, VaultUnreadable, not_written
 
 PREAMBLE = b"\0" * 128 + b"DICM"  # PS3.10 7.1
 SPOOLING = "cannot spool a data set"
+LARGE_BYTES = 4 << 20  # from here on the digest is taken by a thread of its own
+READ_BYTES = 1 << 20
 ROOM_CHECK_BYTES = 16 << 20  # how much may come between two looks at the disk
 
 
@@ -45,6 +44,7 @@ class Spool:
         self.size_bytes = 0  # of the data set alone
         self._bytes_max, self._check_room, self._checked_at = bytes_max, check_room, 0
         self._digest = hashlib.sha256()
+        self._aside: Digesting | None = None  # of a large data set: takes the digest while the next bytes come
         self._failure: OculardError | None = None
         self._handle = -1
         self._lock = threading.Lock()  # a dying association discards what its network thread may be writing
@@ -70,12 +70,11 @@ class Spool:
                     self._checked_at = self.size_bytes
                     self._check_room()
                 self._write_all(data)
+                self._take_digest(data)
             except (VaultTrouble, TooLarge) as why:
                 self.fail(why)
             except OSError as why:
                 self.fail(not_written(SPOOLING, why))
-            else:
-                self._digest.update(data)
 
     def fail(self, why: OculardError) -> None:
         """Remember why this data set cannot be taken, and free its space at once."""
@@ -85,6 +84,11 @@ class Spool:
     def finish(self) -> str:
         """End the writing; gives the sha256 of the data set. Raises what went wrong on the way."""
         with self._lock:
+            try:
+                if self._aside is not None:
+                    self._aside.finish()
+            except OSError as why:
+                self.fail(VaultUnreadable(f"cannot read what was spooled: {why.strerror}"))
             self._close()
         if self._failure is not None:
             raise self._failure
@@ -103,6 +107,15 @@ class Spool:
     def flush(self) -> None:
         """Nothing is buffered; the vault syncs the file before custody is taken."""
 
+    def _take_digest(self, data: bytes | memoryview) -> None:
+        if self._aside is None and self.size_bytes < LARGE_BYTES:
+            self._digest.update(data)
+            return
+        if self._aside is None:
+            at = self.head_bytes + self.size_bytes - len(data)
+            self._aside = Digesting(self.path, self._digest, at)
+        self._aside.go_on_to(self.head_bytes + self.size_bytes)
+
     def _write_all(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
         while rest:
@@ -110,6 +123,8 @@ class Spool:
 
     def _close(self) -> None:
         handle, self._handle = self._handle, -1
+        if self._aside is not None:
+            self._aside.end()
         if handle < 0:
             return
         try:
@@ -123,22 +138,79 @@ class Spool:
             self.path.unlink(missing_ok=True)
 
 
+class Digesting:
+    """Takes the digest of a growing file in a thread of its own, and has the kernel write it out meanwhile.
+
+    Receiving, digesting and writing to the disk overlap: none waits for another but at the end.
+    """
+
+    def __init__(self, path: Path, digest: hashlib._Hash, at: int) -> None:
+        self._digest, self._at, self._to = digest, at, at
+        self._is_ending = False
+        self._error: OSError | None = None
+        self._news = threading.Condition()
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="spool-digest", daemon=True)
+        self._thread.start()
+
+    def go_on_to(self, end: int) -> None:
+        """The file has so many bytes now."""
+        with self._news:
+            self._to = end
+            self._news.notify()
+
+    def finish(self) -> None:
+        """Wait until the digest is that of the whole file. Raises what reading it raised."""
+        self.end()
+        if self._error is not None:
+            raise self._error
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        with self._news:
+            self._is_ending = True
+            self._news.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        buffer = bytearray(READ_BYTES)
+        try:
+            with memoryview(buffer) as view:
+                while (count := self._next()) > 0:
+                    got = os.preadv(self._handle, [view[:count]], self._at)
+                    if not got:
+                        raise OSError(errno.EIO, "a spooled file is shorter than what was written to it")
+                    self._digest.update(view[:got])
+                    # Begins to write these pages to the disk and does not wait: the sync at the end is short.
+                    os.posix_fadvise(self._handle, self._at, got, os.POSIX_FADV_DONTNEED)
+                    self._at += got
+        except OSError as why:
+            self._error = why
+        finally:
+            os.close(self._handle)
+
+    def _next(self) -> int:
+        """How many bytes to read next; 0 at the end."""
+        with self._news:
+            while self._to - self._at < READ_BYTES and not self._is_ending:
+                self._news.wait()
+            return min(self._to - self._at, READ_BYTES)
+
+
 class Spooler:
     """Opens spools in the vault while its disk has room."""
 
     def __init__(self, vault: Vault, settings: Store) -> None:
         self._vault, self._settings = vault, settings
 
+    @property
+    def folder(self) -> Path:
+        """Where spools are opened."""
+        return self._vault.spool
+
     def open(self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Spool:
         """A spool for a data set, whose file begins with our own file meta information."""
-        meta, buffer = FileMetaDataset(), DicomBytesIO()
-        meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-        meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-        meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-        meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-        meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-        write_file_meta_info(buffer, meta)
-        return self._open(PREAMBLE + buffer.getvalue())
+        return self._open(file_head(sop_class_uid, sop_instance_uid, transfer_syntax_uid))
 
     def open_file(self) -> Spool:
         """A spool for a whole file, as it comes."""
@@ -162,3 +234,25 @@ class Spooler:
         free_gib = self._vault.free_gib()
         if free_gib < self._settings.disk_free_min_gib:
             raise DiskFull(f"{free_gib:.2f} GiB are free, the mark is {self._settings.disk_free_min_gib} GiB")
+
+
+def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Preamble, prefix and file meta information (PS3.10 7.1), as pydicom writes them: a test compares the two."""
+    elements = (
+        _element(0x0001, b"OB", b"\0\1"),
+        _element(0x0002, b"UI", sop_class_uid.encode("ascii")),
+        _element(0x0003, b"UI", sop_instance_uid.encode("ascii")),
+        _element(0x0010, b"UI", transfer_syntax_uid.encode("ascii")),
+        _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
+        _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii")),
+    )
+    body = b"".join(elements)
+    return PREAMBLE + _element(0x0000, b"UL", struct.pack("<L", len(body))) + body
+
+
+def _element(number: int, vr: bytes, value: bytes) -> bytes:
+    """One element of group 2 in Explicit VR Little Endian."""
+    value += b"" if len(value) % 2 == 0 else b" " if vr == b"SH" else b"\0"
+    if vr == b"OB":
+        return struct.pack("<HH2sHL", 2, number, vr, 0, len(value)) + value
+    return struct.pack("<HH2sH", 2, number, vr, len(value)) + value

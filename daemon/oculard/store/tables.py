@@ -347,6 +347,14 @@ role = Table(  # the processes that run, for `status`
     Column("says", JSON, nullable=False),
 )
 
+vault = Table(  # the id of the folder of files that belongs to this database: it holds the same
+    "vault",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uid", String(32), nullable=False),
+    CheckConstraint("id = 1", name="id"),
+)
+
 backfill = Table(  # a range of an archive that somebody wants annotated
     "backfill",
     metadata,
@@ -388,8 +396,10 @@ retrieval = Table(  # one study of a back-fill
     Column("study_date", String(8), nullable=False),
     Column("expected", JSON, nullable=False),  # {series UID: instances}, as the archive said it last
     Column("held", JSON, nullable=False),  # {series UID: instances}, as we counted them last
-    Column("asked_at", Moment),  # when it was first let come; what was there before did not come by this
+    Column("asked_at", Moment),  # when it was first let come
+    Column("brings", Integer),  # 1: nothing of it was here then, so what came has come by this; NULL before
     *lease_columns(RetrievalState, RetrievalState.RETRIEVING),
+    CheckConstraint("brings IN (0, 1)", name="brings"),
     UniqueConstraint("backfill_id", "study_instance_uid"),
     Index("ix_retrieval_ready", "state", "backfill_id", "id"),
     Index("ix_retrieval_study_instance_uid", "study_instance_uid"),

@@ -12,15 +12,18 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISDIR
 
 from oculard.errors import Transient
 
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 GIB = 1 << 30
 ORPHANS = "orphans"  # the folder of files that are nobody's and no instance
+RESTORING = "restoring"  # while a backup comes back: the digest of its database
 PARTS = 256  # folders of a room, by the first two digits of the digest
 REPORTS_GIB = 0.05  # room for some thousand reports
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # what file systems without hard links say
 
 
 class VaultTrouble(Transient):
@@ -59,8 +62,9 @@ class Vault:
     """Spool, instances and reports below one folder, on one file system, so that a rename is atomic."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._root = folder, folder.resolve()
         self.spool = folder / "spool"
+        self._synced: set[Path] = set()  # folders whose own entries are on disk
 
     def prepare(self) -> None:
         """Make the folders. Only the daemon's own user may look inside."""
@@ -84,12 +88,18 @@ class Vault:
         if self.free_gib() < REPORTS_GIB:
             raise DiskFull("there is no room to write reports")
 
+    @staticmethod
+    def place(room: str, sha256: str) -> str:
+        """Where a file of a room lies, below the vault."""
+        assert DIGEST.match(sha256), "a file is named by its digest, never by what a peer sent"
+        return f"{room}/{sha256[:2]}/{sha256}.dcm"
+
     def keep(self, spooled: Path, sha256: str) -> str:
         """Move a spooled file to its place, named by its digest; gives its path below the vault.
 
         The file and every folder on the way are synced before this returns. Raises DiskFull or VaultUnwritable.
         """
-        return self._place(spooled, "instances", sha256, ".dcm")
+        return self._place(spooled, "instances", sha256)
 
     def write_report(self, data: bytes) -> tuple[str, str]:
         """Write a report's bytes durably; gives its path below the vault and its digest.
@@ -104,11 +114,11 @@ class Vault:
             with contextlib.suppress(OSError):  # a disk that went read-only: the sweep deletes what stays
                 spooled.unlink(missing_ok=True)
             raise not_written("cannot write a report", why) from why
-        return self._place(spooled, "reports", sha256, ".dcm"), sha256
+        return self._place(spooled, "reports", sha256), sha256
 
     def put(self, spooled: Path, room: str, sha256: str) -> str:
         """Move a spooled file to its place in a room. Raises DiskFull or VaultUnwritable."""
-        return self._place(spooled, room, sha256, ".dcm")
+        return self._place(spooled, room, sha256)
 
     def has(self, kept: str, size_bytes: int) -> bool:
         """Whether a kept file is there with its size."""
@@ -119,9 +129,8 @@ class Vault:
 
     def path(self, kept: str) -> Path:
         """The absolute path of a kept file."""
-        path = (self.folder / kept).resolve()
-        assert path.is_relative_to(self.folder.resolve()), "a kept path never leaves the vault"
-        return path
+        assert not {"", ".."} & set(kept.split("/")), "a kept path never leaves the vault"
+        return self._root / kept
 
     def delete(self, kept: str) -> bool:
         """Delete a kept file; False when it was gone already. Raises VaultUnwritable."""
@@ -135,11 +144,9 @@ class Vault:
 
     def walk(self, room: str, part: int) -> Iterator[str]:
         """The kept files of one of the 256 parts of a room, as paths below the vault; no link is followed."""
-        for folder in _entries(self.folder / room / f"{part:02x}"):
-            if folder.is_dir(follow_symlinks=False):
-                for file in _entries(Path(folder.path)):
-                    if file.is_file(follow_symlinks=False):
-                        yield f"{room}/{part:02x}/{folder.name}/{file.name}"
+        for file in _entries(self.folder / room / f"{part:02x}"):
+            if file.is_file(follow_symlinks=False):
+                yield f"{room}/{part:02x}/{file.name}"
 
     def set_aside(self, kept: str) -> None:
         """Move a file to `orphans/`, where a person may look at it. Raises VaultUnwritable."""
@@ -162,25 +169,50 @@ class Vault:
         swept = 0
         for path in self.spool.iterdir():
             try:
-                if time.time() - path.stat().st_mtime >= older_than_s:
+                status = path.lstat()
+                if not S_ISDIR(status.st_mode) and time.time() - status.st_mtime >= older_than_s:
                     path.unlink()
                     swept += 1
             except FileNotFoundError:
                 continue  # its own association finished with it meanwhile
         return swept
 
-    def _place(self, spooled: Path, room: str, sha256: str, suffix: str) -> str:
-        assert DIGEST.match(sha256), "a file is named by its digest, never by what a peer sent"
-        kept = f"{room}/{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
+    def _place(self, spooled: Path, room: str, sha256: str) -> str:
+        """Give a spooled file its name in a room, then sync it and every folder that leads to it.
+
+        A file system with a journal writes all of that at once. Nobody knows the name before this returns; a file that
+        lies there already may be known, so only bytes that are on disk take its place.
+        """
+        kept = self.place(room, sha256)
         path = self.folder / kept
         try:
-            sync_file(spooled)
-            _make_folder(path.parent)
-            os.replace(spooled, path)
+            path.parent.mkdir(mode=0o750, exist_ok=True)
+            if self._is_named(spooled, path):
+                sync_file(path)
+                spooled.unlink(missing_ok=True)
+            else:
+                sync_file(spooled)
+                os.replace(spooled, path)
             sync_folder(path.parent)
+            if path.parent not in self._synced:  # whoever made it may not have come to this yet
+                sync_folder(path.parent.parent)
+                self._synced.add(path.parent)
         except OSError as why:
             raise not_written("cannot keep a file", why) from why
         return kept
+
+    @staticmethod
+    def _is_named(spooled: Path, path: Path) -> bool:
+        """Give a file a second name; False where a file lies there, or where the file system cannot do that."""
+        try:
+            os.link(spooled, path)
+        except FileExistsError:
+            return False
+        except OSError as why:
+            if why.errno in NO_LINKS:
+                return False
+            raise
+        return True
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -215,12 +247,3 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _make_folder(path: Path) -> None:
-    """Make a folder and sync each parent that got a new entry."""
-    if path.is_dir():
-        return
-    _make_folder(path.parent)
-    path.mkdir(mode=0o750, exist_ok=True)
-    sync_folder(path.parent)

@@ -1,0 +1,57 @@
+"""Elements of a header that came from anywhere: absent, broken and of the wrong form are one and the same."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+UNREADABLE = (  # what pydicom raises on values that are not what their VR says; OSError and EOFError are its parser's
+    ValueError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    LookupError,
+    OverflowError,
+    OSError,
+    EOFError,
+    struct.error,
+)
+
+
+def header_items(ds: Dataset, keyword: str) -> list[Dataset]:
+    """A sequence's items; none when it is absent or cannot be decoded."""
+    value = header_value(ds, keyword)
+    return list(value) if isinstance(value, Sequence) else []
+
+
+def header_value(ds: Dataset, keyword: str) -> Any:
+    """An element's value, or None when it is absent or cannot be decoded: a bad value is not a reason to refuse."""
+    try:
+        return ds.get(keyword)
+    except UNREADABLE:
+        return None
+
+
+def header_text(ds: Dataset, keyword: str) -> str:
+    """An element's text; "" when it is absent or cannot be decoded."""
+    value = header_value(ds, keyword)
+    return "" if value is None else str(value).replace("\0", "").strip()
+
+
+def header_numbers(ds: Dataset, keyword: str) -> tuple[float, ...] | None:
+    """An element's numbers, NaN for what is none; None when the element is absent or empty."""
+    value = header_value(ds, keyword)
+    if value is None or value == "":
+        return None
+    values = [value] if isinstance(value, int | float | str) else list(value)
+    return tuple(_number(one) for one in values) or None
+
+
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return float("nan")
