@@ -29,6 +29,7 @@ from oculard.store.callers import Callers
 from oculard.store.database import Database
 from oculard.store.deliveries import Deliveries
 from oculard.store.health import Health
+from oculard.store.identity import Identity
 from oculard.store.instances import Instances
 from oculard.store.jobs import Jobs
 from oculard.store.night_jobs import NightJobs
@@ -40,7 +41,7 @@ from oculard.store.retrievals import Retrievals
 from oculard.store.roles import BEAT_S, Roles
 from oculard.store.studies import Studies
 from oculard.store.trace import Trace
-from oculard.store.vault import GIB, Vault
+from oculard.store.vault import GIB, RESTORING, Vault
 from oculard.store.watched import Watched
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class App:
     @cached_property
     def vault(self) -> Vault:
         return Vault(self.settings.store.folder)
+
+    @cached_property
+    def identity(self) -> Identity:
+        return Identity(self.database, self.vault)
 
     @cached_property
     def instances(self) -> Instances:
@@ -145,13 +150,16 @@ class App:
         folder_import(self.settings, self.instances, self.vault, sender="orphan").take(path)
 
     def prepare(self) -> None:
-        """See that database and folders are as they must be before anything runs. Raises Misconfigured."""
+        """See that database and folders are as they must be before anything runs. Raises Permanent."""
         self.database.check()
+        self.identity.check()  # before a folder is made: where the disk is away lies an empty one
         try:
             self.vault.prepare()
+            (self.vault.folder / RESTORING).unlink(missing_ok=True)  # whoever starts a daemon has done with restoring
         except OSError as why:
             hint = "the daemon's user must own this folder; [store] folder names another one"
             raise Misconfigured(f"cannot use {why.filename or self.vault.folder}: {why.strerror}", hint=hint) from why
+        self.identity.settle()
 
     @property
     def queues(self) -> tuple[Queue, ...]:
@@ -199,6 +207,7 @@ def run_worker(app: App, name: str) -> None:
     from oculard.inference.grading import QualityGate
     from oculard.inference.opening import Opening
     from oculard.inference.refused import refused_models
+    from oculard.inference.volume import volumes
     from oculard.inference.worker import Worker
     from oculard.inference.write import Writing
 
@@ -222,6 +231,7 @@ def run_worker(app: App, name: str) -> None:
         estimators=estimators,
         gate=gate,
         faz=app.settings.faz,
+        volumes=volumes(app.settings.glaucoma),
         writing=Writing(device=app.device, settings=app.settings.report),
         peers=[peer.name for peer in app.settings.peers],
         zone=ZoneInfo(app.settings.site.time_zone),

@@ -14,7 +14,7 @@ class JobState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"  # held by a worker's lease
     REPORTED = "reported"
-    REJECTED = "rejected"  # ungradable or not for us; a report says so
+    REJECTED = "rejected"  # ungradable or not for us, and a report says so; or dropped, and another job does it
     FAILED = "failed"  # until a person requeues; a report says so where one could be built
 
 
@@ -29,6 +29,7 @@ class JobEvent(StrEnum):
     RETRY = "retry"
     REJECT = "reject"
     GIVE_UP = "give-up"
+    DROP = "drop"
     LOST = "lost"
     REQUEUE = "requeue"
 
@@ -88,6 +89,8 @@ JOB_MOVES: Mapping[tuple[JobState, JobEvent], JobState] = {
     (J.WAITING, JE.RELEASE): J.QUEUED,
     (J.WAITING, JE.REFRESH): J.WAITING,  # a late instance changed the inputs before anyone looked at them
     (J.QUEUED, JE.REFRESH): J.QUEUED,
+    (J.WAITING, JE.DROP): J.REJECTED,  # the bundle that serves its family now has a job of the same images already
+    (J.QUEUED, JE.DROP): J.REJECTED,
     (J.QUEUED, JE.WITHDRAW): J.WAITING,  # the night is over, and nobody has begun
     (J.QUEUED, JE.CLAIM): J.RUNNING,
     (J.QUEUED, JE.GIVE_UP): J.FAILED,  # attempts spent: whoever held it died every time

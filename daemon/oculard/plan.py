@@ -23,7 +23,7 @@ class Candidate:
     modality: str
     sop_class_uid: str
     eye: str  # "R", "L", "U"
-    kind: str  # what the image is: "fundus", "oct-volume", "en-face", "flow-volume"; "" when no family can use it
+    kind: str  # "fundus", "oct-volume", "oct-layers", "en-face", "flow-volume"; "" when no family can use it
     slab: str = ""  # of an en face image: its coded image type (CID 4271)
     acquired_at: str = ""
 
@@ -38,6 +38,7 @@ class Family:
     combine: Combine = Combine.EYE  # whether both eyes of a study are one job
     slabs: tuple[str, ...] = ()  # of en face images: the coded image types that it reads, the wanted one first
     instead: tuple[str, ...] = ()  # kinds that it cannot read and that come where its own is missing: a report says so
+    beside: tuple[str, ...] = ()  # kinds that its jobs get beside their own images, without a rule of theirs
 
     @property
     def eyes(self) -> tuple[str, ...]:
@@ -58,9 +59,11 @@ def plan(candidates: Iterable[Candidate], rules: Sequence[Rule], families: Mappi
     A family that combines the eyes of a person has one job for both, "B", as soon as both are there. An image whose
     eye is unknown gives a job for eye "U", never a part of another: nothing is estimated, and its report says why.
     Of en face images a family gets those of the slab that it wants most; where there is none, its report says so.
+    What stands beside an eye's images goes with them: of that eye, or of an eye that its own header does not say.
     """
+    study = list(candidates)
     matched: dict[str, dict[str, list[Pair]]] = defaultdict(lambda: defaultdict(list))
-    for candidate in candidates:
+    for candidate in study:
         for rule in rules:
             for name in rule.families if _matches(rule, candidate) else ():
                 if families[name].takes(candidate.kind):
@@ -69,7 +72,8 @@ def plan(candidates: Iterable[Candidate], rules: Sequence[Rule], families: Mappi
     for name, eyes in sorted(matched.items()):
         wanted = {eye: _wanted(families[name], pairs) for eye, pairs in eyes.items()}
         orders += [
-            _order(families[name], eye, pairs) for eye, pairs in sorted(_combined(families[name], wanted).items())
+            _order(families[name], eye, pairs, _beside(families[name], eye, study))
+            for eye, pairs in sorted(_combined(families[name], wanted).items())
         ]
     return orders
 
@@ -82,11 +86,18 @@ def explain(
         return ""
     if plan([candidate], rules, families):
         return "another slab of this eye is wanted more"
+    if any(candidate.kind in family.beside and not _is_read(candidate, families) for family in families.values()):
+        return "it goes with an OCT volume of its eye that a [[plan]] rule matches, and there is none"
     if not any(_matches(rule, candidate) for rule in rules):
         return "no [[plan]] rule matches this image"
     if not candidate.kind:
         return "no estimator reads this kind of object"
     return "the matching families read another kind of image"
+
+
+def _is_read(candidate: Candidate, families: Mapping[str, Family]) -> bool:
+    """Whether a family has jobs on such images for their own sake."""
+    return any(family.takes(candidate.kind) for family in families.values())
 
 
 def inputs_digest(candidates: Iterable[Candidate]) -> str:
@@ -113,6 +124,13 @@ def _wanted(family: Family, pairs: list[Pair]) -> list[Pair]:
     return read or pairs
 
 
+def _beside(family: Family, eye: str, study: Sequence[Candidate]) -> list[Candidate]:
+    """What a job on an eye gets beside its images; one on an unknown eye estimates nothing and needs nothing."""
+    if eye == "U":
+        return []
+    return [image for image in study if image.kind in family.beside and image.eye in (eye, "U")]
+
+
 def _combined(family: Family, eyes: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
     """Right and left in one where the family combines them and both are there; else as they are."""
     if family.combine is not Combine.PERSON or not {"R", "L"} <= eyes.keys():
@@ -120,9 +138,9 @@ def _combined(family: Family, eyes: Mapping[str, list[Pair]]) -> dict[str, list[
     return {"B": eyes["R"] + eyes["L"]} | {eye: pairs for eye, pairs in eyes.items() if eye not in ("R", "L")}
 
 
-def _order(family: Family, eye: str, pairs: list[Pair]) -> Order:
+def _order(family: Family, eye: str, pairs: list[Pair], beside: Sequence[Candidate] = ()) -> Order:
     """One job; where several rules want it, the sooner and the more urgent win."""
-    images = {candidate.instance_id: candidate for candidate, _ in pairs}
+    images = {candidate.instance_id: candidate for candidate in (*(image for image, _ in pairs), *beside)}
     inputs = sorted(images.values(), key=lambda image: (image.acquired_at, image.sop_instance_uid))
     rules = [rule for _, rule in pairs]
     return Order(

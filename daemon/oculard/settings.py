@@ -20,6 +20,8 @@ ENV_PREFIX = "OCULARD_"
 ENV_CONFIG = "OCULARD_CONFIG"  # the one variable that is not a setting: where the file is
 DEFAULT_FILE = Path("/etc/oculard/oculard.toml")
 
+OPHTHALMIC_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5.4"  # Ophthalmic Tomography: the volume itself
+
 LOOPBACK = "127.0.0.1"
 OCT_EN_FACE = "1.2.840.10008.5.1.4.1.1.77.1.5.7"  # PS3.4 B.5
 # The B-scan volume analysis: flow, before slabs were made of it.
@@ -196,6 +198,17 @@ class Faz(Section):
         return self
 
 
+class Glaucoma(Section):
+    """The classification of OCT volumes."""
+
+    normative: Path | None = Field(
+        None, description="Healthy eyes' thickness, made by `oculard-lab normative`; only deviation maps need it."
+    )
+    volume_voxels_max: int = Field(
+        300_000_000, ge=1, description="A larger OCT volume is not decoded; one voxel takes one byte."
+    )
+
+
 class Report(Section):
     """What a report consists of, beside the Structured Report itself and its masks."""
 
@@ -265,6 +278,7 @@ class Settings(BaseSettings):
     folders: list[Folder] = []
     worker: Worker = Worker()
     faz: Faz = Faz()
+    glaucoma: Glaucoma = Glaucoma()
     report: Report = Report()
     delivery: Delivery = Delivery()
     retention: Retention = Retention()

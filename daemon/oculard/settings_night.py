@@ -62,7 +62,9 @@ class Archive(Section):
     user: str = Field("", description="dicomweb: user name, '' for none.")
     password_file: Path | None = Field(None, description="dicomweb: a file that holds the password.")
     associations: int = Field(1, ge=1, le=16, description="Studies that are fetched at once.")
-    studies_per_min: float = Field(30.0, gt=0, description="At most so many studies a minute.")
+    studies_per_min: float = Field(
+        30.0, gt=0, description="At most so many studies a minute, by each fetcher; `oculard run` has one."
+    )
     matches_max: int = Field(2000, ge=10, le=100_000, description="A query with more matches is cancelled and split.")
     find_s: float = Field(60.0, gt=0, description="Time for the next match of a query.")
     study_s: float = Field(1800.0, gt=0, description="Time for one study to come as a whole.")
@@ -116,7 +118,7 @@ class Retention(Section):
         0, ge=0, description="Days that images stay after all their reports are delivered; 0 keeps them for ever."
     )
     reports_days: float = Field(
-        0, ge=0, description="Days that report files stay after they are delivered; 0 keeps them for ever."
+        0, ge=0, description="Days that report files stay when every object of theirs is at a peer; 0 keeps them for ever."
     )
     watched_days: float = Field(365, ge=1, description="Days that a vanished file of a watched folder is remembered.")
 

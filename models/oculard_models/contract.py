@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+SOUND = 1e-3  # by so much probabilities may miss a sum of 1
+
 
 class Qualifier(StrEnum):
     """Why a finding has no value, or one that must not be trusted (DICOM CID 42)."""
@@ -99,6 +101,45 @@ class Measured:
     shape: Shape | None = None
     reason: str = ""
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Classified:
+    """What a bundle that classifies views says of one eye, as the network gives it.
+
+    `probability` has a number for each class; `by_view` is views x classes, what each view says alone; `activation` is
+    views x height x width, from 0 to 1: what in each view speaks for the class that was found.
+    """
+
+    probability: npt.NDArray[np.float32]
+    by_view: npt.NDArray[np.float32]
+    activation: npt.NDArray[np.float32]
+
+    @property
+    def winner(self) -> int:
+        """The most probable class."""
+        return int(self.probability.argmax())
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether these are probabilities and maps at all."""
+        sums = (*self.by_view.sum(axis=1), self.probability.sum())
+        parts = (self.probability, self.by_view, self.activation)
+        inside = all(bool(((part >= 0.0) & (part <= 1.0 + SOUND)).all()) for part in parts)  # NaN is neither
+        return inside and all(abs(float(total) - 1.0) <= SOUND for total in sums)
+
+    @property
+    def certainty(self) -> float:
+        """Ours: the probability of the class that was found, times the share of the views that alone say the same."""
+        agree = self.by_view.argmax(axis=1) == self.winner
+        return float(self.probability[self.winner]) * float(agree.mean())
+
+
+class Classifier(Protocol):
+    """A loaded bundle that classifies views: the views of eyes in, probabilities of classes out."""
+
+    def classify(self, batch: npt.NDArray[np.float32]) -> Sequence[Classified]:
+        """Run the network on eyes x views x height x width, 0 to 1, as right eyes. Raises EstimateFailed."""
 
 
 class Segmenter(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import exp, isfinite, nan
 
-from oculard_models.contract import Finding, Measured, Qualifier
+from oculard_models.contract import Classified, Finding, Measured, Qualifier
 from oculard_models.manifest import Manifest, Output, OutputKind
 
 Raw = tuple[str, Mapping[str, float]]  # SOP Instance UID of an image, its raw output by output name
@@ -43,6 +43,21 @@ def of_measures(manifest: Manifest, sop_instance_uid: str, measured: Measured) -
     return tuple(_of_measures(output, measured, sources) for output in manifest.output)
 
 
+def of_classes(manifest: Manifest, sources: Sequence[str], classified: Classified) -> tuple[Finding, ...]:
+    """Say of ONE eye which class was found, and how probable each is, of a bundle with views."""
+    raws = raw_of_classes(manifest, classified)
+    return tuple(_of_classes(output, raws[output.name], classified, tuple(sources)) for output in manifest.output)
+
+
+def raw_of_classes(manifest: Manifest, classified: Classified) -> dict[str, float]:
+    """Give the raw output by output name, 0 to 1: of the class output the largest, of a probability its own."""
+    numbers = classified.probability.tolist()
+    return {
+        output.name: float(numbers[classified.winner if output.index is None else output.index])
+        for output in manifest.output
+    }
+
+
 def not_made(manifest: Manifest, qualifier: Qualifier, sources: Sequence[str]) -> tuple[Finding, ...]:
     """Say for every output why it has no value: the images are ungradable, the eye is unknown, the run has failed."""
     return tuple(_without_value(output, qualifier, tuple(sources)) for output in manifest.output)
@@ -60,6 +75,15 @@ def _of_measures(output: Output, measured: Measured, sources: tuple[str, ...]) -
     if value is None or not isfinite(value):
         return _without_value(output, measured.missing.get(output.name, Qualifier.FAILURE), sources)
     return _value(output, value, output.uncertainty, sources)
+
+
+def _of_classes(output: Output, raw: float, classified: Classified, sources: tuple[str, ...]) -> Finding:
+    """Make the finding of a class or of one class's probability."""
+    if not classified.is_sound:
+        return _without_value(output, Qualifier.FAILURE, sources)
+    choice = output.choices[classified.winner] if output.kind is OutputKind.CLASS else None
+    value = round(100.0 * min(raw, 1.0), DECIMALS)
+    return Finding(name=output.name, unit=output.unit, value=value, choice=choice, sources=sources)
 
 
 def _eyes(manifest: Manifest, *eyes: Sequence[Raw]) -> tuple[Sequence[Raw], ...]:

@@ -10,6 +10,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 MASK_MEAN, MASK_SHARE = "mask-mean", "mask-share"  # golden: the mean of the probabilities, the share above threshold
+BY_VIEW, ACTIVATION = "by_view", "activation"  # the further tensors of a bundle that classifies views
+OCT_VOLUME = "oct-volume"
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 HEX_SHA256 = r"^[0-9a-f]{64}$"
 
@@ -25,16 +27,23 @@ class OutputKind(StrEnum):
     BINARY = "binary"  # one logit; choices[1] when positive; the finding's value is the choice's probability in %
     MEASURED = "measured"  # read off the mask: `name` is one of its structure's measures
     LOGISTIC = "logistic"  # a logit made of measured outputs by `logistic`; else as BINARY
+    CLASS = "class"  # of a vector of probabilities the largest: the finding's value is that choice's probability in %
+    PROBABILITY = "probability"  # number `index` of that vector, in %
 
     @property
     def is_raw(self) -> bool:
         """Whether it is read from a tensor of the network."""
-        return self in (OutputKind.VALUE, OutputKind.BINARY)
+        return self not in (OutputKind.MEASURED, OutputKind.LOGISTIC)
 
     @property
     def is_choice(self) -> bool:
-        """Whether it names one of two classes."""
-        return self in (OutputKind.BINARY, OutputKind.LOGISTIC)
+        """Whether it names a class."""
+        return self in (OutputKind.BINARY, OutputKind.LOGISTIC, OutputKind.CLASS)
+
+    @property
+    def is_of_views(self) -> bool:
+        """Whether it belongs to a bundle that classifies the views of an OCT volume."""
+        return self in (OutputKind.CLASS, OutputKind.PROBABILITY)
 
 
 class Structure(StrEnum):
@@ -74,9 +83,13 @@ class Weights(Strict):
 class InputSpec(Strict):
     """What the network wants to see. After cropping and resizing: (pixel / 255 - mean) / std, channels first."""
 
-    kind: Annotated[str, Field(pattern=SLUG)]  # "fundus": colour photograph of the retina; "en-face": OCT angiography
+    # "fundus": colour photograph of the retina; "en-face": OCT angiography; "oct-volume": views of a structural volume
+    kind: Annotated[str, Field(pattern=SLUG)]
     # Of en face images: the coded image types that the network reads (DICOM CID 4271), the wanted one first.
     slabs: tuple[Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,16}$")], ...] = ()
+    # Of an OCT volume: the views that the network reads, one channel each, 0 to 1, as a right eye. `volumes/views.py`
+    # settles what they look like: cropping, colours, mean and std are not theirs.
+    views: Annotated[tuple[Annotated[str, Field(pattern=SLUG, max_length=32)], ...], Field(max_length=8)] = ()
     tensor: str
     size_px: tuple[Annotated[int, Field(ge=16, le=4096)], Annotated[int, Field(ge=16, le=4096)]]  # height, width
     colour: Annotated[str, Field(pattern="^(RGB|BGR)$")] = "RGB"
@@ -90,7 +103,16 @@ class InputSpec(Strict):
     def _spread(self) -> Self:
         if any(value <= 0 for value in self.std):
             raise ValueError("every `std` must be above 0")
+        if (self.kind == OCT_VOLUME) != bool(self.views):
+            raise ValueError(f"`views` belong to the kind `{OCT_VOLUME}`, and to no other")
+        if len(set(self.views)) != len(self.views) or (self.views and self.size_px[0] != self.size_px[1]):
+            raise ValueError("`views` are square, and each is named once")
         return self
+
+    @property
+    def channels(self) -> int:
+        """How many channels the network's tensor has."""
+        return len(self.views) or 3
 
 
 class Limits(Strict):
@@ -144,11 +166,17 @@ class Output(Strict):
     logistic: Logistic | None = None
     valid: tuple[float, float] | None = None  # a value outside is reported as out of range, never clipped
     choices: tuple[str, ...] = ()  # classification: the classes, in the order of the network
+    index: Annotated[int, Field(ge=0, le=31)] | None = None  # of a probability: which of its tensor's numbers
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.kind.is_choice and len(self.choices) != 2:
-            raise ValueError(f"output `{self.name}` is {self.kind} and needs two `choices`")
+        several = self.kind is OutputKind.CLASS
+        if self.kind.is_choice and (len(self.choices) < 2 or (len(self.choices) > 2 and not several)):
+            raise ValueError(f"output `{self.name}` is {self.kind} and needs two `choices`{' or more' * several}")
+        if len(set(self.choices)) != len(self.choices):
+            raise ValueError(f"output `{self.name}` names a choice twice")
+        if (self.kind is OutputKind.PROBABILITY) != (self.index is not None):
+            raise ValueError(f"output `{self.name}`: `index` belongs to the kind `probability`, and to no other")
         if not self.kind.is_choice and self.choices:
             raise ValueError(f"output `{self.name}` is a value and has no `choices`")
         if (self.kind is OutputKind.LOGISTIC) != (self.logistic is not None):
@@ -199,6 +227,7 @@ class Manifest(Strict):
             words = "every output" if self.mask is None else "each of " + ", ".join(sorted(wanted))
             raise ValueError(f"`golden.expected` must name {words} once")
         self._segments_or_not()
+        self._classifies_or_not()
         for text in (self.title, self.manufacturer):
             if not text.isascii():
                 raise ValueError(f"`{text}` must be ASCII: it is written into reports of every character set")
@@ -219,6 +248,27 @@ class Manifest(Strict):
         for output in self.output:
             if output.logistic is not None and not set(output.logistic.coefficients) <= measured:
                 raise ValueError(f"output `{output.name}`: `logistic` names what is not measured")
+
+    def _classifies_or_not(self) -> None:
+        """See that a bundle reads views and names one class of them with its probabilities, or does neither."""
+        classes = [output for output in self.output if output.kind is OutputKind.CLASS]
+        if not self.input.views:
+            if any(output.kind.is_of_views for output in self.output):
+                raise ValueError(f"class and probability outputs need the `views` of the kind `{OCT_VOLUME}`")
+            return
+        if len(classes) != 1 or not all(output.kind.is_of_views for output in self.output):
+            raise ValueError("a bundle with `views` has one class output, else probabilities only")
+        if self.mask is not None or self.combine is not Combine.EYE:
+            raise ValueError("a bundle with `views` has no `[mask]`, and combines `eye`")
+        if len({output.tensor for output in self.output}) > 1 or classes[0].tensor in (BY_VIEW, ACTIVATION):
+            raise ValueError("class and probability outputs are of one tensor, which is neither by_view nor activation")
+        if any((output.index or 0) >= len(classes[0].choices) for output in self.output):
+            raise ValueError("a probability's `index` must be that of a choice")
+
+    @property
+    def class_output(self) -> Output:
+        """The one class output of a bundle with `views`."""
+        return next(output for output in self.output if output.kind is OutputKind.CLASS)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import structlog
 
-from bench import photographs, segmenters, trunk, workers
+from bench import intake, photographs, segmenters, trunk, workers
 from bench.tables import Table
 
 ITEMS: Mapping[str, Callable[[], Table]] = {
+    "intake": intake.measure,
     "photographs": photographs.measure,
     "workers": workers.measure,
     "trunk": trunk.measure,

@@ -287,6 +287,23 @@ def test_originals_are_moved_where_that_is_wanted(
     assert [path.name for path in root.rglob("*") if path.is_file()] == ["notes.txt"]
 
 
+def test_another_file_that_looks_like_a_moved_one_is_taken(
+    shelf: Shelf, clock: FakeClock, root: Path, tmp_path: Path, watch: Callable[..., FolderWatch]
+) -> None:
+    """A device without a clock exports under the same name, with the same size and time: it is not moved unseen."""
+    done = tmp_path / "done"
+    done.mkdir()
+    watcher = watch(then="move", move_to=done)
+    for uid in ("1.2.3", "1.2.4"):
+        os.utime(write(root / "export.dcm", uid), ns=(0, 0))
+        look(watcher, clock)
+        look(watcher, clock)
+
+    assert taken(shelf) == {"1.2.3", "1.2.4"}
+    assert sorted(one.name for one in done.iterdir()) == ["export.1.dcm", "export.dcm"]
+    assert outcomes(shelf) == {"received": 1}
+
+
 @pytest.mark.parametrize("cut_at", ["oculard.intake.watching.put_away", "oculard.store.watched.Watched.remember"])
 def test_a_power_cut_after_custody_costs_nothing(
     shelf: Shelf,
@@ -698,6 +715,44 @@ def test_a_share_that_hangs_raises_the_alarm(
         look(watcher, clock)
 
     assert seen == [("folder-away", "stick"), "hung"]
+    assert alarms(shelf) == []
+    assert taken(shelf) == {"1.2.3"}
+
+
+@pytest.mark.parametrize("broken", ["export", "done"])
+def test_a_share_that_answers_with_errors_is_said_so(
+    shelf: Shelf,
+    clock: FakeClock,
+    root: Path,
+    tmp_path: Path,
+    watch: Callable[..., FolderWatch],
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+) -> None:
+    """By the doctor, and by the alarm of that folder which is broken: either is more than `not there`."""
+    write(root / "a.dcm")
+    done = tmp_path / "done"
+    done.mkdir()
+    watcher = watch(then="move", move_to=done)
+    look(watcher, clock, after_s=0)
+
+    def disconnected(call: Callable[..., Any]) -> Callable[..., Any]:
+        def answer(path: Any, *args: Any, **named: Any) -> Any:
+            if str(path).endswith(broken):
+                raise OSError(errno.ENOTCONN, "not connected")
+            return call(path, *args, **named)
+
+        return answer
+
+    with monkeypatch.context() as patched:
+        for name in ("stat", "open"):
+            patched.setattr(os, name, disconnected(getattr(os, name)))
+        look(watcher, clock)
+        assert trouble(Folder(name="stick", path=root, then="move", move_to=done)) is not None
+    assert alarms(shelf) == [("folder-away" if broken == "export" else "originals-not-moved", "stick")]
+    look(watcher, clock)
+    look(watcher, clock)
+
     assert alarms(shelf) == []
     assert taken(shelf) == {"1.2.3"}
 

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scripted import STUDIES, Fetcher, ScriptedArchive
 
 from devices import Site
+from fakes import FakeClock
 from oculard.settings import Settings
 from oculard.settings_night import Archive
 from peers import dcmqrscp, orthanc  # noqa: F401  fixtures
+from shelf import Shelf
 
 
 @pytest.fixture
@@ -32,3 +35,15 @@ def here(tmp_path: Path) -> Iterator[Site]:
     with site.role:
         yield site
     site.database.close()
+
+
+@pytest.fixture
+def archive(shelf: Shelf) -> ScriptedArchive:
+    """Six studies of two series on three days."""
+    return ScriptedArchive(shelf, studies=dict(STUDIES))
+
+
+@pytest.fixture
+def fetcher(shelf: Shelf, archive: ScriptedArchive, clock: FakeClock) -> Fetcher:
+    """An engine that may work at any time, as fast as it likes."""
+    return Fetcher(shelf, archive, clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -131,6 +133,30 @@ def web(answer: Callable[[Asked], Page], *, tls: ssl.SSLContext | None = None) -
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def raw_web(answer: Callable[[Callable[[bytes], None]], None], *, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A web server that reads a question and then sends whatever bytes `answer` sends; gives its port."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline() not in (b"\r\n", b""):
+                """The question is read up to its end."""
+            with contextlib.suppress(OSError):  # it had enough
+                answer(self.request.sendall)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def pages(answers: dict[str, Page]) -> Callable[[Asked], Page]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from fakes import FakeClock
@@ -23,6 +23,9 @@ from shelf import Shelf
 
 FIRST, LAST = date(2026, 11, 1), date(2026, 11, 3)
 SERVING = "painted@1.0.0"
+STUDIES = {  # six of two series on three days
+    f"1.{n}": (FIRST + timedelta(days=n % 3), {f"1.{n}.1": 2, f"1.{n}.2": 1}) for n in range(1, 7)
+}
 
 
 class Killed(BaseException):

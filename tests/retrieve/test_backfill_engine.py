@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from scripted import FIRST, LAST, Fetcher, Killed, ScriptedArchive
+from scripted import FIRST, LAST, STUDIES, Fetcher, Killed, ScriptedArchive
 from sqlalchemy import select, update
 
 from fakes import FakeClock
@@ -26,19 +26,6 @@ from oculard.store import tables
 from shelf import Shelf
 
 DAY = timedelta(days=1)
-STUDIES = {f"1.{n}": (FIRST + (n % 3) * DAY, {f"1.{n}.1": 2, f"1.{n}.2": 1}) for n in range(1, 7)}
-
-
-@pytest.fixture
-def archive(shelf: Shelf) -> ScriptedArchive:
-    """Six studies of two series on three days."""
-    return ScriptedArchive(shelf, studies=dict(STUDIES))
-
-
-@pytest.fixture
-def fetcher(shelf: Shelf, archive: ScriptedArchive, clock: FakeClock) -> Fetcher:
-    """An engine that may work at any time, as fast as it likes."""
-    return Fetcher(shelf, archive, clock)
 
 
 def retrieved(archive: ScriptedArchive) -> Counter[str]:
@@ -177,10 +164,10 @@ def test_a_deleted_study_is_gone(fetcher: Fetcher, archive: ScriptedArchive) -> 
     """Deleted after it was found, or while it was asked for."""
 
     def delete() -> None:
-        del archive.studies["1.4"]
+        del archive.studies["1.1"]
 
     backfill = fetcher.order()
-    archive.script = {"find": [None, None, lambda: archive.studies.pop("1.3")], "instance": [*[None] * 6, delete]}
+    archive.script = {"find": [None, None, lambda: archive.studies.pop("1.4")], "instance": [*[None] * 6, delete]}
     fetcher.run()
     assert fetcher.states(backfill) == {"complete": 4, "gone": 2}
     assert set(fetcher.reasons(backfill).values()) == {"study-gone"}
@@ -238,6 +225,48 @@ def test_images_that_retention_removed_come_again_only_for_a_newer_bundle(
     fetcher.order()
     fetcher.run(hours=1)
     assert retrieved(archive)["1.1"] >= 2
+
+
+def test_what_comes_back_by_halves_is_not_complete(fetcher: Fetcher, archive: ScriptedArchive, shelf: Shelf) -> None:
+    """The first half of what retention removed is here, and the study open: the other half is still fetched."""
+    archive.studies = {"1.1": (FIRST, {"1.1.1": 2, "1.1.2": 1})}
+    fetcher.order()
+    fetcher.run()
+    fetcher.settle()
+    (job,) = shelf.claim()
+    shelf.finish(job)
+    with shelf.database.write() as connection:
+        connection.execute(update(tables.instance).values(removed_at=shelf.clock.now()))
+    fetcher.estimator, archive.gives = "painted@2.0.0", 1
+    again = fetcher.order(anytime=False)
+    fetcher.run(hours=0.02)
+    assert shelf.retrievals.held("1.1").present == {"1.1.1": 1}
+    assert fetcher.settle() == [], "it is still being brought"
+
+    archive.gives = 3
+    fetcher.run()
+    assert fetcher.states(again) == {"complete": 1}
+    assert shelf.retrievals.held("1.1").present == {"1.1.1": 2, "1.1.2": 1}
+    assert len(fetcher.settle()) == 1
+    assert shelf.jobs.queue.counts() == {"reported": 1, "waiting": 1}, "as its order wants it: by night"
+
+
+def test_what_is_here_whole_is_not_asked_for(fetcher: Fetcher, archive: ScriptedArchive, shelf: Shelf) -> None:
+    """The archive has no more what retention removed: all that it has is here, though a newer bundle wants more."""
+    archive.studies = {"1.1": (FIRST, {"1.1.1": 2})}
+    fetcher.order()
+    fetcher.run()
+    fetcher.settle()
+    (job,) = shelf.claim()
+    shelf.finish(job)
+    gone = tables.instance.c.sop_instance_uid == "1.1.1.2"
+    with shelf.database.write() as connection:
+        connection.execute(update(tables.instance).where(gone).values(removed_at=shelf.clock.now()))
+    fetcher.estimator, archive.studies = "painted@2.0.0", {"1.1": (FIRST, {"1.1.1": 1})}
+    again = fetcher.order()
+    fetcher.run()
+    assert fetcher.states(again) == {"complete": 1}
+    assert retrieved(archive) == {"1.1": 1}
 
 
 def test_an_archive_that_is_away_costs_no_attempts(fetcher: Fetcher, archive: ScriptedArchive, shelf: Shelf) -> None:
@@ -353,15 +382,6 @@ def test_a_study_with_too_many_series_is_given_up(fetcher: Fetcher, archive: Scr
     assert set(fetcher.reasons(backfill).values()) == {"too-many-matches"}
 
 
-def test_a_day_that_cannot_be_answered_holds_up_no_other(fetcher: Fetcher, archive: ScriptedArchive) -> None:
-    """After some tries it is remarked, and the next day's turn."""
-    archive.script = {"find": [StudyFailed("broken") for _ in range(5)]}
-    backfill = fetcher.order()
-    fetcher.run()
-    assert fetcher.remarks(backfill) == {"day-not-answered": 1}
-    assert fetcher.states(backfill) == {"complete": 4}
-
-
 def test_what_the_archive_does_wrong_is_remarked(fetcher: Fetcher, archive: ScriptedArchive) -> None:
     """Remarks of finding and of fetching are counted with the order."""
 
@@ -374,12 +394,49 @@ def test_what_the_archive_does_wrong_is_remarked(fetcher: Fetcher, archive: Scri
     assert fetcher.remarks(backfill) == {"match-without-uid": 2}
 
 
+def test_a_long_order_does_not_keep_a_later_one_waiting(fetcher: Fetcher, archive: ScriptedArchive) -> None:
+    """Both come on, study by study; that of the night comes first."""
+    long = fetcher.order()
+    while fetcher.states(long) != {"complete": 2, "wanted": 4}:
+        assert fetcher.engine.step()
+        fetcher.clock.pass_(0.01)
+    archive.studies = {uid: (FIRST - 30 * DAY, series) for uid, (_, series) in archive.studies.items()}
+    archive.studies |= {f"2.{n}": (LAST + DAY, {f"2.{n}.1": 1}) for n in range(3)}
+    archive.studies |= {f"3.{n}": (LAST, {f"3.{n}.1": 1}) for n in range(2)}
+    later, begun = fetcher.order(first=LAST + DAY, last=LAST + DAY), len(archive.asked)
+    night = fetcher.shelf.backfills.order_night("pacs", LAST, (), days_max=1)
+    assert night is not None
+    fetcher.run()
+
+    came = "".join(words.split()[1][0] for words in archive.asked[begun:] if words.startswith("retrieve"))
+    assert came.lstrip("1").startswith("33")
+    assert "1212" in came
+    assert [fetcher.states(one) for one in (long, later, night)] == [{"complete": 6}, {"complete": 3}, {"complete": 2}]
+
+
+def test_nothing_to_do_is_not_looked_for_all_the_time(
+    fetcher: Fetcher, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is idle looks for orders that have ended every few seconds, not at each step."""
+    looks, finish = [0], shelf.backfills.finish
+
+    def counted(archive: str) -> list[int]:
+        looks[0] += 1
+        return finish(archive)
+
+    monkeypatch.setattr(shelf.backfills, "finish", counted)
+    for _ in range(100):
+        fetcher.engine.step()
+        fetcher.clock.pass_(0.1)
+    assert 1 <= looks[0] <= 4
+
+
 def test_outside_the_night_only_what_may_runs(fetcher: Fetcher, archive: ScriptedArchive) -> None:
     """By day an order of the night pauses, also in the middle; `--anytime` goes on."""
     backfill = fetcher.order(anytime=False)
     archive.script = {"retrieve": [None, lambda: setattr(fetcher, "night", False)]}
     fetcher.run(hours=1)
-    assert fetcher.states(backfill) == {"complete": 2, "wanted": 4}
+    assert fetcher.states(backfill) == {"complete": 2, "wanted": 2}
     fetcher.night = True
     fetcher.run()
     assert fetcher.states(backfill) == {"complete": 6}
@@ -439,9 +496,10 @@ def test_the_pace_is_kept(fetcher: Fetcher, archive: ScriptedArchive, clock: Fak
     assert len(at) == 6
     assert min(later - earlier for earlier, later in pairwise(at)) >= timedelta(seconds=6)
     clock.pass_(6)
-    begun = clock.now()
-    fetcher.order(families=("systemic",))
-    fetcher.run()
+    begun, second = clock.now(), fetcher.order(families=("systemic",))
+    while fetcher.states(second) != {"complete": 6}:
+        fetcher.engine.step()
+        clock.pass_(0.01)
     assert clock.now() - begun < timedelta(seconds=6)
 
 

@@ -51,6 +51,17 @@ def test_a_malformed_match_is_a_remark(here: Site, bad: Dataset, remark: str) ->
     assert archive.remarks == {remark: 1}
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_modalities_that_cannot_be_are_left_out(here: Site) -> None:
+    """None is longer than 16 characters (PS3.5 6.2): each such one is a remark."""
+    with scripted(finding((0xFF00, match(ModalitiesInStudy=["OP", "X" * 17, "Y" * 30_000])))) as port:
+        archive = asked(here, port)
+        (found,) = archive.find_studies(DAY, ())
+
+    assert found.modalities == ("OP",)
+    assert archive.remarks == {"modality-not-believed": 2}
+
+
 def test_a_match_that_cannot_be_decoded_is_a_remark(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its bytes are no data set; the others count."""
     encode, bad = service_class.encode, match(StudyInstanceUID="1.2.9")
@@ -86,6 +97,19 @@ def test_elements_of_another_kind_are_none(here: Site) -> None:
         (found,) = archive.find_studies(DAY, ())
 
     assert found.modalities == ()
+    assert archive.remarks == {"match-without-uid": 1}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_element_of_an_impossible_length_is_none(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of three bytes where the UID stands: pydicom has an error of its own for it."""
+    encode, bad = service_class.encode, match(StudyInstanceUID="1.2.9")
+    odd = b"\x20\0\x0d\0US\3\0abc"
+    monkeypatch.setattr(service_class, "encode", lambda ds, *how: odd if ds == bad else encode(ds, *how))
+    with scripted(finding((0xFF00, bad), (0xFF00, match())), syntax=ExplicitVRLittleEndian) as port:
+        archive = asked(here, port)
+        assert [one.study_instance_uid for one in archive.find_studies(DAY, ())] == [GOOD]
+
     assert archive.remarks == {"match-without-uid": 1}
 
 

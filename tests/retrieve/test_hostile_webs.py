@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from provider import GOOD, Asked, Page, browsed, pages, web
+from provider import GOOD, Asked, Page, browsed, pages, raw_web, web
 
 from devices import Site
 from oculard.errors import Misconfigured, OculardError
 from oculard.retrieve import dicomweb
 from oculard.retrieve.archive import (
+    ArchiveAway,
     ArchiveBusy,
     ArchiveNotTrusted,
     ArchiveRefused,
@@ -55,8 +57,12 @@ def parts(*bodies: bytes, ends: bool = True) -> bytes:
         (302, JSON, b"", ArchiveRefused),
         (401, JSON, b"", ArchiveRefused),
         (400, JSON, b"", ArchiveRefused),
+        (404, JSON, b"", ArchiveAway),
+        (410, JSON, b"", ArchiveAway),
         (500, JSON, b"", StudyFailed),
+        (502, JSON, b"", ArchiveAway),
         (503, JSON, b"", ArchiveBusy),
+        (504, JSON, b"", ArchiveAway),
     ],
 )
 def test_a_web_archive_that_answers_wrongly(
@@ -182,6 +188,32 @@ def test_a_web_archive_that_does_not_say_modalities_is_asked_for_its_series(here
         assert [one.study_instance_uid for one in browsed(here, port).find_studies(DAY, ("OP",))] == [GOOD]
 
 
+def test_a_study_that_vanishes_while_a_web_archive_is_asked(here: Site) -> None:
+    """The others of its day are found."""
+    series = '[{"0020000E":{"Value":["1.2.3.1"]},"00080060":{"Value":["OP"]}}]'
+    answers = {
+        "/web/studies": Page(body=listed("1.2.4", GOOD)),
+        "/web/studies/1.2.3/series": Page(body=series.encode()),
+    }
+    with web(pages(answers)) as port:
+        assert [one.study_instance_uid for one in browsed(here, port).find_studies(DAY, ("OP",))] == [GOOD]
+
+
+def test_modalities_of_a_web_archive_that_cannot_be(here: Site) -> None:
+    """None is longer than 16 characters: it is left out, and is a remark."""
+    named = STUDY.removesuffix("}") + ',"00080061":{"Value":["OP","%s"]}}' % ("X" * 17)
+    with web(pages({"/web/studies": Page(body=f"[{named}]".encode())})) as port:
+        archive = browsed(here, port)
+        assert [one.modalities for one in archive.find_studies(DAY, ())] == [("OP",)]
+    assert archive.remarks == {"modality-not-believed": 1}
+
+
+def test_a_page_of_a_web_archive_that_is_too_large(here: Site) -> None:
+    """What a page of matches needs is a fraction of it; the day is asked for in parts."""
+    with web(pages({"/web/studies": Page(body=b"[" + b" " * (5 << 20) + b"]")})) as port, pytest.raises(TooManyMatches):
+        browsed(here, port).find_studies(DAY, ())
+
+
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_study_that_is_gone_from_a_web_archive(here: Site, status: int) -> None:
     """It has no series; fetched all the same, it fails."""
@@ -239,6 +271,52 @@ def test_a_web_archive_that_drips_a_study(here: Site) -> None:
         with pytest.raises(ArchiveSilent):
             browsed(here, port, study_s=1).retrieve(GOOD, taking(here))
         over.set()
+
+
+@pytest.mark.parametrize("question", ["studies", "study"])
+def test_a_web_archive_that_drips_headers(here: Site, monkeypatch: pytest.MonkeyPatch, question: str) -> None:
+    """Its answer never begins, though each byte comes in time: it has its time as a whole."""
+    monkeypatch.setattr(dicomweb, "STUDIES_TIMES", 1)
+    over = threading.Event()
+
+    def drip(send: Callable[[bytes], None]) -> None:
+        send(b"HTTP/1.1 204 No Content\r\nX-Patience: ")
+        for _ in range(400):
+            if over.wait(0.05):
+                return
+            send(b"y")
+        send(b"\r\n\r\n")
+
+    with raw_web(drip) as port:
+        archive = browsed(here, port, find_s=1, study_s=1)
+        with pytest.raises(ArchiveSilent):
+            archive.find_studies(DAY, ()) if question == "studies" else archive.retrieve(GOOD, taking(here))
+        over.set()
+
+
+@pytest.mark.parametrize("is_secret", [False, True])
+def test_we_stop_before_a_web_archive_answers(
+    here: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_secret: bool
+) -> None:
+    """It took the question and is silent: nobody waits for it, with TLS or without."""
+    asked, over = threading.Event(), threading.Event()
+
+    def silent(_: Callable[[bytes], None]) -> None:
+        asked.set()
+        over.wait(30)
+
+    tls, pem = self_signed(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))  # the machine knows who signed it
+    with raw_web(silent, tls=tls if is_secret else None) as port, ThreadPoolExecutor(1) as threads:
+        url = f"http{'s' * is_secret}://127.0.0.1:{port}/web"
+        archive = browsed(here, port, url=url, find_s=1000)
+        running = threads.submit(archive.find_studies, DAY, ())
+        assert asked.wait(20)
+        archive.close()
+        try:
+            assert type(running.exception(10)) is Stopping
+        finally:
+            over.set()
 
 
 def test_we_stop_while_a_web_archive_gives(here: Site) -> None:
@@ -303,6 +381,7 @@ def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
         .serial_number(1)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = folder / "web.pem"

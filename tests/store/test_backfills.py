@@ -6,9 +6,11 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from fakes import FakeClock
 from oculard.job import RetrievalEvent, Wish
+from oculard.store import tables
 from oculard.store.backfills import REMARKS_MAX, Backfill, Range
 from oculard.store.queue import LeaseLost
 from oculard.store.retrievals import Retrieval
@@ -253,6 +255,87 @@ def test_a_brought_study_is_planned_as_its_back_fill_wants(shelf: Shelf) -> None
     shelf.receive("1.2.3.1.1")
     (study,) = shelf.studies.open()
     assert shelf.retrievals.wish(study.id) == Wish(families=("faz",), window="night")
+
+
+def remove_images(shelf: Shelf) -> None:
+    """As retention does."""
+    with shelf.database.write() as connection:
+        connection.execute(update(tables.instance).values(removed_at=shelf.clock.now()))
+
+
+def test_a_study_that_is_brought_back_is_planned_as_its_back_fill_wants(shelf: Shelf, clock: FakeClock) -> None:
+    """Nothing of it was there when it was asked for: it does not settle by halves, and what it came for is known."""
+    shelf.receive("1.2.3.1.1")
+    shelf.receive("1.2.3.1.2")
+    shelf.settle()
+    remove_images(shelf)
+    clock.pass_(3600)
+    held = bring(shelf, anytime=False, families=("faz",))
+    assert not held.was_asked
+    shelf.receive("1.2.3.1.1")
+    (study,) = shelf.studies.open()
+    assert study.is_receiving
+    shelf.retrievals.settle(held, RetrievalEvent.RETRY, reason="incomplete")
+    again = must_claim(shelf)
+    assert again.was_asked
+    shelf.retrievals.ask(again)
+    shelf.receive("1.2.3.1.2")
+    shelf.retrievals.settle(again, RetrievalEvent.DONE)
+    (study,) = shelf.studies.open()
+    assert not study.is_receiving
+    assert shelf.retrievals.wish(study.id) == Wish(families=("faz",), window="night")
+
+
+def test_who_brought_a_study_before_has_no_more_say(shelf: Shelf, clock: FakeClock) -> None:
+    """Its images came by one order, were annotated and removed: the order that brings them back says what for."""
+    first = bring(shelf, families=("glaucoma",))
+    shelf.receive("1.2.3.1.1")
+    shelf.retrievals.settle(first, RetrievalEvent.DONE)
+    shelf.backfills.finish("pacs")
+    shelf.settle()
+    remove_images(shelf)
+    clock.pass_(3600)
+    second = bring(shelf, families=("faz",))
+    shelf.receive("1.2.3.1.1")
+    (study,) = shelf.studies.open()
+    assert shelf.retrievals.wish(study.id) == Wish(families=("faz",))
+    shelf.retrievals.settle(second, RetrievalEvent.DONE)
+    assert shelf.retrievals.wish(study.id) == Wish(families=("faz",))
+
+
+def test_studies_are_claimed_from_each_order_in_turn(shelf: Shelf) -> None:
+    """Whoever ordered first has no more right than the others; only the night goes before them."""
+    orders = {"long": order(shelf), "later": order(shelf, families=("faz",)), "last": order(shelf, last=LAST + DAY)}
+    for name, one in orders.items():
+        for day in range((one.range.last - FIRST).days + 1):
+            found = shelf.backfills.get(one.id)
+            assert found is not None
+            uids = [f"{one.id}.{number}" for number in range(3 if name == "long" else 1)] if day == 0 else []
+            assert shelf.backfills.found(found, FIRST + day * DAY, [(uid, "20261101") for uid in uids])
+    night = shelf.backfills.get(shelf.backfills.order_night("pacs", LAST, (), days_max=1) or 0)
+    assert night is not None
+    shelf.backfills.found(night, LAST - DAY, [("9.1", "20261102"), ("9.2", "20261102")])
+
+    after, claimed = 0, []
+    while held := shelf.retrievals.claim("fetcher", "pacs", anytime_only=False, lease_s=60, after=after):
+        claimed.append(held.study_instance_uid)
+        after = held.backfill_id
+    long, later, last = (one.id for one in orders.values())
+    assert claimed == ["9.1", "9.2", f"{long}.0", f"{later}.0", f"{last}.0", f"{long}.1", f"{long}.2"]
+
+
+def test_days_are_asked_for_from_each_order_in_turn(shelf: Shelf) -> None:
+    """As studies are claimed: that of the night first, then the one after the last that had its turn."""
+    first, second = order(shelf), order(shelf, families=("faz",))
+
+    def turn(after: int, **only: bool) -> int | None:
+        found = shelf.backfills.next_to_find("pacs", **{"anytime_only": False, **only}, after=after)
+        return None if found is None else found.id
+
+    assert [turn(0), turn(first.id), turn(second.id)] == [first.id, second.id, first.id]
+    night = shelf.backfills.order_night("pacs", LAST, (), days_max=1)
+    assert [turn(0), turn(second.id), turn(night or 0)] == [night] * 3
+    assert turn(first.id, anytime_only=True) == second.id
 
 
 def test_a_range_that_ends_before_it_begins_is_none() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import uuid
@@ -20,8 +22,10 @@ from fakes import FakeClock
 from oculard.errors import Misconfigured
 from oculard.store import backup as backup_module
 from oculard.store import copying
-from oculard.store.backup import Backup, BackupFailed, Brought
+from oculard.store.backup import Backup, BackupFailed
+from oculard.store.bringing import Brought
 from oculard.store.database import Database
+from oculard.store.identity import Identity, NotOurVault
 from oculard.store.manifest import MANIFEST, BackupDamaged, Manifest, read_index, read_manifest
 from oculard.store.restore import DaemonAlive, NotEmpty, Put, Restore
 from shelf import Shelf
@@ -62,6 +66,11 @@ def bring_back(shelf: Shelf, folder: Path) -> Put:
     put = way.put_files(manifest, damaged, silent)
     way.put_database(manifest)
     return put
+
+
+def drafts(folder: Path) -> int:
+    """How many databases and indexes lie in a backup's folder."""
+    return len([path for path in folder.iterdir() if path.name.startswith(("database-", "vault-index-"))])
 
 
 @pytest.fixture
@@ -116,7 +125,7 @@ def test_a_second_backup_into_the_folder_brings_what_is_new(shelf: Shelf, tmp_pa
 
     assert brought == Brought(new=1, there=4)
     names = [path.name.partition("-")[0] for path in (tmp_path / "b").iterdir()]
-    assert sorted(names) == ["database", "files", "manifest.json", "vault"]
+    assert sorted(names) == [".lock", "database", "files", "manifest.json", "vault"]
 
 
 def test_files_are_linked_on_the_same_disk_and_copied_elsewhere(
@@ -190,8 +199,39 @@ def test_a_backup_killed_on_the_way_leaves_the_one_before(
 
         way = Restore(shelf.database, shelf.vault, shelf.clock, tmp_path / "b")
         assert way.verify(silent) == (first, [])
+        assert drafts(tmp_path / "b") == 2, step
     back_up(shelf, tmp_path / "b")
-    assert len(list((tmp_path / "b").glob("database-*"))) == 1
+    assert drafts(tmp_path / "b") == 2
+
+
+def test_what_a_killed_backup_left_goes_before_the_next(shelf: Shelf, tmp_path: Path) -> None:
+    """A full disk is full of drafts: they go first. With a damaged manifest nothing goes that a person may save."""
+    fill(shelf)
+    back_up(shelf, tmp_path / "b")
+    left = tmp_path / "b" / "database-20261120T030000Z-0123abcd.sqlite-journal"
+    left.write_bytes(b"left")
+    making = Backup(shelf.database, shelf.vault, shelf.clock, tmp_path / "b")
+    with making.alone():
+        assert drafts(tmp_path / "b") == 2
+
+    left.write_bytes(b"left")
+    (tmp_path / "b" / MANIFEST).write_text("?", encoding="ascii")
+    with making.alone():
+        assert drafts(tmp_path / "b") == 3
+
+
+def test_a_disk_that_fills_up_leaves_no_draft(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the first nor a later backup keeps the room that it could not use."""
+    fill(shelf)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    making = Backup(shelf.database, shelf.vault, shelf.clock, tmp_path / "b")
+    monkeypatch.setattr(backup_module.os, "replace", full)
+    with pytest.raises(BackupFailed), making.alone():
+        making.publish(making.draft(silent), None)
+    assert drafts(tmp_path / "b") == 0
 
 
 def _back_up_until(step: str, shelf: Shelf, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -270,6 +310,33 @@ def test_a_damaged_file_is_found_and_not_brought_back(shelf: Shelf, empty: Shelf
     assert way.put_files(manifest, damaged, silent) == Put(copied=3, missing=[path])
 
 
+def test_a_damaged_file_is_brought_anew_by_the_next_backup(shelf: Shelf, tmp_path: Path) -> None:
+    """The check sets it aside, so that it is there no more; what is damaged in the vault itself is not brought."""
+    fill(shelf)
+    back_up(shelf, tmp_path / "b")
+    paths = [image["path"] for image in shelf.study()["instances"]]
+    copies = [tmp_path / "b" / "files" / path for path in paths]
+    for copy in copies:
+        data = copy.read_bytes()
+        copy.unlink()
+        copy.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    way = Restore(shelf.database, shelf.vault, shelf.clock, tmp_path / "b")
+    damaged = way.verify(silent)[1]
+    assert sorted(damaged) == sorted(paths)
+    way.set_aside(damaged)
+    assert sorted(way.verify(silent)[1]) == sorted(paths)  # it is not forgotten
+
+    rotten = shelf.vault.path(paths[1])
+    rotten.unlink()
+    rotten.write_bytes(b"rott")
+    manifest, brought = back_up(shelf, tmp_path / "b")
+    assert (brought, manifest.missing) == (Brought(new=1, there=2, damaged=1), 1)
+    assert copies[0].read_bytes() == b"right"
+    assert [path.exists() for path in copies] == [True, False]
+    assert [path.with_name(f"{path.name}.damaged").exists() for path in copies] == [False, True]
+    assert way.verify(silent)[1] == []
+
+
 def test_a_backup_whose_files_are_gone_is_not_whole(shelf: Shelf, empty: Shelf, tmp_path: Path) -> None:
     """What it says it has must be there; what the vault did not have when it was made is no surprise."""
     fill(shelf)
@@ -286,8 +353,17 @@ def test_a_backup_whose_files_are_gone_is_not_whole(shelf: Shelf, empty: Shelf, 
 def test_a_hostile_index_leads_nowhere(tmp_path: Path) -> None:
     """A path that leaves the vault, a line without end, a number for a name."""
     index = tmp_path / "index"
-    for line in ("../../etc/passwd", "instances/aa/bb/" + "a" * 64 + ".dcm/../x", 7, "x" * 5000):
+    for line in ("../../etc/passwd", "instances/aa/" + "a" * 64 + ".dcm/../x", 7, "x" * 5000):
         index.write_text(json.dumps({"path": line, "sha256": "a" * 64, "size_bytes": 1}) + "\n", encoding="utf-8")
+        with pytest.raises(BackupDamaged):
+            list(read_index(index))
+
+
+def test_an_index_that_disagrees_with_itself_is_refused(tmp_path: Path) -> None:
+    """A file lies where its digest says: nothing else could be put back."""
+    index = tmp_path / "index"
+    for path in (f"instances/aa/{'a' * 64}.dcm", f"reports/aa/{'b' * 64}.dcm"):
+        index.write_text(json.dumps({"path": path, "sha256": "b" * 64, "size_bytes": 1}) + "\n", encoding="utf-8")
         with pytest.raises(BackupDamaged):
             list(read_index(index))
 
@@ -309,6 +385,70 @@ def test_a_database_with_rows_is_never_overwritten(shelf: Shelf, tmp_path: Path)
 
     with pytest.raises(NotEmpty):
         bring_back(shelf, tmp_path / "b")
+
+
+def test_a_restore_that_broke_off_goes_on(shelf: Shelf, empty: Shelf, tmp_path: Path) -> None:
+    """The second time the database is the backup's own: it is left, and the rest is done; then it is as any other."""
+    fill(shelf)
+    back_up(shelf, tmp_path / "b")
+    bring_back(empty, tmp_path / "b")  # and no word of the later images
+    shelf.receive("1.3", b"more")
+    other, _ = back_up(shelf, tmp_path / "c")
+    way = Restore(empty.database, empty.vault, empty.clock, tmp_path / "b")
+    manifest, _ = way.verify(silent)
+
+    assert way.check_place(manifest, is_dead=nobody) is True
+    assert way.put_files(manifest, [], silent) == Put(there=4)
+    revision = empty.database.revisions()[1]
+    assert way.go_on() == (revision, revision)
+    with pytest.raises(NotEmpty):
+        Restore(empty.database, empty.vault, empty.clock, tmp_path / "c").check_place(other, is_dead=nobody)
+
+    way.take_again(pytest.fail, silent)
+    with pytest.raises(NotEmpty):
+        way.check_place(manifest, is_dead=nobody)
+
+
+def test_a_restored_vault_is_that_of_its_database(shelf: Shelf, empty: Shelf, tmp_path: Path) -> None:
+    """The id comes with the backup into an empty folder; the vault of another database is not taken."""
+    fill(shelf)
+    Identity(shelf.database, shelf.vault).settle()
+    back_up(shelf, tmp_path / "b")
+    bring_back(empty, tmp_path / "b")
+    ids = [(one.vault.folder / "vault-id").read_text(encoding="ascii") for one in (shelf, empty)]
+    assert ids[0] == ids[1]
+    Identity(empty.database, empty.vault).check()
+
+    (empty.vault.folder / "vault-id").write_text("0" * 32, encoding="ascii")
+    way = Restore(empty.database, empty.vault, empty.clock, tmp_path / "b")
+    with pytest.raises(NotOurVault):
+        way.check_place(read_manifest(tmp_path / "b"), is_dead=nobody)
+
+
+def test_a_database_from_before_there_were_ids_is_restored(shelf: Shelf, empty: Shelf, tmp_path: Path) -> None:
+    """Even where none of its files is there: a person has been told which are missing."""
+    fill(shelf)
+    back_up(shelf, tmp_path / "b", files=False)
+    assert len(bring_back(empty, tmp_path / "b").missing) == 4
+
+    Identity(empty.database, empty.vault).check()
+
+
+def test_the_renamed_database_is_on_disk(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is synced after the rename, as everywhere."""
+    calls = list[str]()
+    replace, sync = os.replace, os.fsync
+
+    def synced(handle: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        sync(handle)
+
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("renamed"), replace(*paths)))
+    monkeypatch.setattr(os, "fsync", synced)
+    (tmp_path / "copy").write_bytes(b"copy")
+    copying.put_back(tmp_path / "copy", Database(f"sqlite:///{tmp_path / 'other' / 'oculard.db'}"))
+
+    assert calls == ["file", "renamed", "folder"]
 
 
 def test_an_empty_database_gives_way(shelf: Shelf, empty: Shelf, tmp_path: Path) -> None:
@@ -422,6 +562,27 @@ def test_sqlite_is_copied_in_one_go_under_constant_writing(tmp_path: Path, monke
         assert pairs.get("a", 0) == pairs.get("b", 0)
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert not target.with_name("target.db-wal").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ('pg_restore: error: COPY failed for table "study": CONTEXT: COPY study, line 3: "YAMADA^TARO"', "exit code 1"),
+        ("pg_dump: error: aborting because of server version mismatch\nYAMADA^TARO", "it is older than the server"),
+        ('error: connection to server at "db" failed: FATAL: password authentication failed', "refuses the user"),
+    ],
+)
+def test_what_postgresqls_programs_say_is_not_passed_on(monkeypatch: pytest.MonkeyPatch, words: str, told: str) -> None:
+    """They quote rows, and so patients: what is known of their words is said in ours."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.CompletedProcess(command, 1, b"", words.encode())
+
+    monkeypatch.setattr(copying.subprocess, "run", run)
+    monkeypatch.setattr(copying.shutil, "which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(copying.CopyFailed, match=told) as why:
+        copying._run(sqlalchemy.make_url("postgresql+psycopg://db/oculard"), "pg_restore", [])
+    assert "YAMADA" not in f"{why.value} {why.value.hint}"
 
 
 def test_the_password_of_a_server_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 

@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import Connection, update
 
 from fakes import FakeClock
+from oculard.job import JobEvent
 from oculard.night import Hours, Window
 from oculard.store import night_jobs, tables
-from oculard.store.night_jobs import NightJobs, Run, Waiting
+from oculard.store.night_jobs import NightJobs, Run, Speed, Waiting
 from shelf import Shelf
 
 START = FakeClock().now()
@@ -151,6 +152,23 @@ def test_no_more_is_let_run_than_can_soon_begin(shelf: Shelf, monkeypatch: pytes
     shelf.claim(limit=2)
     assert shelf.night_jobs.release(NIGHT, {}) == 2
     assert states(shelf) == {"running": 2, "queued": 4, "waiting": 1}
+
+
+def test_no_quota_is_spent_on_what_cannot_begin(shelf: Shelf) -> None:
+    """A job that would amend another one waits until that has ended; the night's share goes to who can begin."""
+    (earlier,) = wait(shelf, 1, priority=9)
+    shelf.night_jobs.release(NIGHT, {})
+    (held,) = shelf.claim()
+    shelf.receive("1.1.1", b"late", study_instance_uid="1.2.1")
+    (later,) = shelf.settle(window="night", estimator="systemic@1", priority=0)
+    (other,) = wait(shelf, 1, priority=5)
+
+    assert shelf.night_jobs.release(NIGHT, {"systemic": 2}) == 1
+    assert [job.ticket.id for job in shelf.claim(limit=9)] == [other]
+    shelf.finish(held)
+    assert shelf.night_jobs.release(NIGHT, {"systemic": 3}) == 1
+    assert [job.ticket.id for job in shelf.claim(limit=9)] == [later]
+    assert earlier == held.ticket.id
 
 
 def test_two_that_open_the_night_at_once_spend_its_quota_once(shelf: Shelf) -> None:
@@ -307,12 +325,45 @@ def test_speeds_are_those_of_the_newest_reports(shelf: Shelf, monkeypatch: pytes
     assert speeds["systemic@1"].reports == 10
 
 
+def test_a_speed_is_that_of_work_that_was_done(shelf: Shelf) -> None:
+    """An ungradable image or an estimator that fails ends at once: it says nothing of how long the next job takes."""
+    wait(shelf, 12, window="now")
+    jobs = shelf.claim(limit=12)
+    shelf.finish(jobs[0], took={"examine": 1.0, "estimate": 9.0})
+    for job in jobs[1:10]:
+        shelf.finish(job, event=JobEvent.REJECT, took={"examine": 0.1})
+    for job in jobs[10:]:
+        shelf.finish(job, event=JobEvent.GIVE_UP, took={"examine": 0.1, "estimate": 0.0})
+
+    assert shelf.night_jobs.speeds() == {"systemic@1": Speed(mean_s=10.0, p90_s=10.0, reports=1)}
+
+
+def test_a_failure_that_was_tried_again_has_no_speed(shelf: Shelf) -> None:
+    """Of a job that a person requeued only the last report counts; where no job was done there is no speed."""
+    wait(shelf, 1, window="now")
+    shelf.finish(shelf.claim()[0], event=JobEvent.GIVE_UP, took={"estimate": 0.0})
+    assert shelf.night_jobs.speeds() == {}
+    shelf.jobs.requeue(actor="person")
+    shelf.finish(shelf.claim()[0], took={"estimate": 5.0})
+
+    assert shelf.night_jobs.speeds() == {"systemic@1": Speed(mean_s=5.0, p90_s=5.0, reports=1)}
+
+
 def test_a_speed_is_never_zero(shelf: Shelf) -> None:
     """A report that says nothing of its stages must not make a job look free."""
     wait(shelf, 1, window="now")
     shelf.finish(shelf.claim()[0], took={})
 
     assert shelf.night_jobs.speeds()["systemic@1"].p90_s > 0
+
+
+def test_a_stage_that_nobody_adds_up_is_refused(shelf: Shelf) -> None:
+    """A job's time is that of its known stages: a new one must not be left out of it in silence."""
+    wait(shelf, 1, window="now")
+    (job,) = shelf.claim()
+
+    with pytest.raises(ValueError, match="dream"):
+        shelf.finish(job, took={"estimate": 1.0, "dream": 2.0})
 
 
 def test_the_workers_that_live_are_counted(shelf: Shelf, clock: FakeClock) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, update
 
+from beside import Beside
 from oculard.job import JobEvent
 from oculard.store import tables
 from oculard.store.instances import Received
@@ -94,7 +95,7 @@ def test_images_and_reports_have_their_own_days(shelf: Shelf, retention: Retenti
 
     assert retention.remove_images(ids, done_before=shelf.clock.now() - DAY) == 2
     assert retention.remove_reports(ids, done_before=shelf.clock.now() - 100 * DAY) == 0
-    assert [path.parts[-4] for path in files(shelf)] == ["reports", "reports"]
+    assert [path.parts[-3] for path in files(shelf)] == ["reports", "reports"]
 
 
 def _late_commitment(shelf: Shelf) -> None:
@@ -180,15 +181,21 @@ def test_each_condition_alone_keeps_everything(shelf: Shelf, retention: Retentio
 
 
 def test_what_the_peer_left_out_needs_no_promise(shelf: Shelf, retention: Retention) -> None:
-    """A companion that the PACS does not take is not waited for."""
-    do_study(shelf)
+    """A companion that the PACS does not take is not waited for: the images go. The report stays: nobody else has all
+    of it, until another peer takes what the first left out.
+    """
+    do_study(shelf, peers=("pacs", "other"))
     with shelf.database.write() as connection:
         sent = tables.delivery_object
         left_out = update(sent).where(sent.c.role == "sc").values(reason="not-accepted", committed_at=None)
         connection.execute(left_out)
     shelf.clock.pass_(10 * 86_400)
 
-    assert remove(shelf, retention) == (2, 1)
+    assert remove(shelf, retention) == (2, 0)
+    assert sorted(path.read_bytes() for path in files(shelf)) == [b"picture", b"report"]
+    with shelf.database.write() as connection:
+        connection.execute(update(sent).where(sent.c.role == "sc", sent.c.delivery_id == 2).values(reason=None))
+    assert remove(shelf, retention) == (0, 1)
 
 
 def test_a_peer_that_never_commits_is_not_waited_for(shelf: Shelf) -> None:
@@ -310,6 +317,21 @@ def test_a_file_deleted_while_it_was_kept_again_is_not_acknowledged(
 
     shelf.receive("1.1", b"right")
     assert retention.delete_unused(1, [shelf.study()["instances"][0]["path"]]) == 0  # it lives
+
+
+def test_bytes_that_come_for_another_study_are_not_deleted(
+    shelf: Shelf, retention: Retention, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same file, two studies: retention of the one waits for the custody of the other, which it cannot see yet."""
+    shelf.receive("1.1", b"right")
+    change(shelf, tables.instance, removed_at=shelf.clock.now())
+    path = shelf.study()["instances"][0]["path"]
+    beside = Beside(shelf, lambda: retention.delete_unused(1, [path]))
+    monkeypatch.setattr(shelf.instances, "_record", beside.then(shelf.instances._record))
+    shelf.receive("9.1", b"right", study_instance_uid="9")
+
+    assert beside.end() == 0
+    assert shelf.vault.path(path).exists()
 
 
 def test_one_image_that_comes_back_gives_no_poorer_report(shelf: Shelf, retention: Retention) -> None:

@@ -116,7 +116,7 @@ def bring_to(database: Database, revision: str) -> None:
 
 # Columns that came with a later revision, and hold nothing after an upgrade.
 LATER = ("removed_at", "raise_told_at", "clear_told_at")
-NEW = ("backfill", "retrieval", "watched_file", "notice")  # tables of the fourth revision: they begin empty
+NEW = ("backfill", "retrieval", "watched_file", "notice", "vault")  # tables of the fourth revision: they begin empty
 
 
 def rows_of(database: Database) -> dict[str, Any]:

@@ -166,7 +166,10 @@ def test_a_backup_that_is_killed_leaves_the_earlier_one_whole(receiving: tuple[D
 
 
 def test_a_damaged_backup_is_refused_by_the_command(receiving: tuple[Daemon, Device], tmp_path: Path) -> None:
-    """With exit code 1, its reason's hint, and the database as it was; a living daemon refuses it as well."""
+    """With exit code 1, its reason's hint, and the database as it was; a living daemon refuses it as well.
+
+    The hint is true: the next backup heals it.
+    """
     daemon, device = receiving
     folder = tmp_path / "b"
     assert daemon.run("backup", str(folder), "--files").returncode == 0
@@ -182,6 +185,9 @@ def test_a_damaged_backup_is_refused_by_the_command(receiving: tuple[Daemon, Dev
     done = daemon.run("restore", str(folder), "--check")
     assert done.returncode == 1
     assert image.name in done.stderr
+    assert "oculard backup DIR --files" in done.stderr
+    assert daemon.run("backup", str(folder), "--files").returncode == 0
+    assert daemon.run("restore", str(folder), "--check").returncode == 0
 
     inside = daemon.run("backup", str(daemon.folder / "data" / "backup"))
     assert inside.returncode == 2

@@ -14,7 +14,12 @@ import pytest
 from daemons import Daemon, paint_study
 from oculard.delivery.practice_pacs import Manners, PracticePacs
 from oculard.store.roles import DEAD_S
+from oculard_models.data.oct_eye import draw_eye
+from oculard_models.data.paint_oct import paint_volume
+from oculard_models.data.painted_study import Visit
+from oculard_models.data.painted_volume import wrap_volume
 from peers import free_port
+from topcon_samples import fda
 
 PEER = """
 [[peers]]
@@ -137,6 +142,22 @@ def test_import_takes_files_by_the_same_way(running: Daemon, pacs: PracticePacs,
     assert sorted(one["outcome"] for one in json.loads(done.stdout)) == ["received", "received", "refused"]
     running.wait_for(running.ended(2))
     assert len(pacs.uids()) == 2
+
+
+def test_import_says_what_of_an_export_is_not_whole(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """A Topcon's own file becomes instances; an acquisition of its exporter without its photograph is named."""
+    shown = paint_volume(draw_eye(1, "normal"), frames=32, depth=100, columns=48)
+    (tmp_path / "stick").mkdir()
+    (tmp_path / "stick" / "a.fda").write_bytes(fda(shown.volume.pixels, layers=shown.layers).content())
+    volume = wrap_volume(shown, Visit(study_uid="2.25.31", series_uid="2.25.32"), uid="2.25.33")
+    volume.save_as(tmp_path / "stick" / "0001_1.1.dcm", enforce_file_format=True)
+
+    done = make_daemon().run("import", str(tmp_path / "stick"), "--json")
+
+    assert [one["outcome"] for one in json.loads(done.stdout)] == ["received"] * 3
+    assert done.returncode == 0
+    assert "0001_*: 1 files of a Topcon acquisition" in done.stderr
+    assert "missing: 2.1 (its photograph)" in done.stderr
 
 
 def test_settle_does_not_wait(make_daemon: Callable[..., Daemon], pacs: PracticePacs, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typer.main import get_command
 from oculard.cli.commands import build
 from oculard.delivery.statuses import REJECTED, STORE, Trouble
 from oculard.imaging import spacing
-from oculard.inference import en_face
+from oculard.inference import en_face, volume, volume_reading
 from oculard.intake import policy
 from oculard.intake.handlers import REPLIES
 from oculard_models import structures
@@ -17,7 +17,10 @@ from oculard_models.quality import REASONS
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "deploy" / "RUNBOOK.md").read_text(encoding="utf-8")
-MODELS = [*(ROOT / "models" / "oculard_models").glob("*.py"), *(ROOT / "models").glob("oculard_models/structures/*.py")]
+MODELS = [
+    path for room in ("", "structures", "volumes") for path in (ROOT / "models" / "oculard_models" / room).glob("*.py")
+]
+MODELS.append(ROOT / "models" / "oculard_models" / "importers" / "topcon_file.py")
 SLUGS = (
     r"reason ?= ?\"([a-z0-9-]+)\"",
     r"Undecodable\(\s*\"([a-z-]+)\"",
@@ -33,8 +36,9 @@ def test_every_reason_is_in_the_runbook() -> None:
         {row[3] for row in STORE} | {row[1] for row in REJECTED.values()} | set(Trouble) | set(REPLIES) | set(REASONS)
     )
     reasons |= {*en_face.WORDS, en_face.NO_WANTED_SLAB, spacing.MISSING, spacing.IMPLAUSIBLE}
+    reasons |= {*volume_reading.WORDS, volume.RETINA_IN_PART, "no-normative", "layers-incomplete", "layers-implausible"}
     reasons |= {structures.NO_NUMBERS, structures.NO_STRUCTURE, structures.TOUCHES_BORDER}
-    for path in (ROOT / "daemon" / "oculard").rglob("*.py"):
+    for path in (*(ROOT / "daemon" / "oculard").rglob("*.py"), MODELS[-1]):
         for slug in SLUGS:
             reasons |= set(re.findall(slug, path.read_text(encoding="utf-8")))
 

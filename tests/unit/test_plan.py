@@ -192,3 +192,52 @@ def test_explain_knows_the_other_slabs() -> None:
     assert "another slab of this eye" in explain(deep, study, [rule], FAMILIES)
     assert "another slab of this eye" in explain(volume, study, [rule], FAMILIES)
     assert explain(study[2], study, [rule], FAMILIES) == ""
+
+
+OCT = Family(name="glaucoma", estimator="views@1.0.0", input_kind="oct-volume", beside=("oct-layers", "fundus"))
+OCT_RULE = Rule(families=["glaucoma"], sop_class_uid="1.2.3")
+
+
+def volume(number: int, eye: str = "R") -> Candidate:
+    """One OCT volume."""
+    return image(number, eye, kind="oct-volume", sop_class_uid="1.2.3")
+
+
+def layers(number: int, eye: str = "U") -> Candidate:
+    """A device's layers, whose header as a rule names no eye."""
+    return image(number, eye, kind="oct-layers", sop_class_uid="1.2.4")
+
+
+@pytest.mark.parametrize(
+    ("images", "jobs"),
+    [
+        ([volume(1), layers(2), image(3)], [("R", (1, 2, 3))]),
+        ([volume(1), layers(2, "R"), layers(3, "L")], [("R", (1, 2))]),
+        ([volume(1), volume(2, "L"), layers(3)], [("L", (2, 3)), ("R", (1, 3))]),
+        ([volume(1, "U"), layers(2), image(3, "U")], [("U", (1,))]),
+        ([layers(1), image(2)], []),
+    ],
+)
+def test_layers_and_photograph_go_with_their_volume(
+    images: list[Candidate], jobs: list[tuple[str, tuple[int, ...]]]
+) -> None:
+    """Whatever rule matched the volume: what stands beside it comes along, of its eye or of one that is not said."""
+    orders = plan(images, [OCT_RULE], {"glaucoma": OCT})
+
+    assert [(order.eye, order.instance_ids) for order in orders] == jobs
+
+
+def test_layers_that_come_later_change_the_inputs() -> None:
+    """They are read instead of ours, so that the job is done again."""
+    before, after = (plan(images, [OCT_RULE], {"glaucoma": OCT}) for images in ([volume(1)], [volume(1), layers(2)]))
+
+    assert before[0].inputs_digest != after[0].inputs_digest
+
+
+def test_explain_says_what_goes_with_a_volume() -> None:
+    """Layers have no job of their own: they wait for their volume."""
+    families = FAMILIES | {"glaucoma": OCT}
+
+    assert "goes with an OCT volume" in explain(layers(1), [layers(1)], [OCT_RULE], families)
+    assert explain(layers(1), [layers(1), volume(2)], [OCT_RULE], families) == ""
+    assert "no [[plan]] rule" in explain(image(1, modality="XC"), [], [OCT_RULE], families)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,54 @@ def test_an_order_is_kept_though_nobody_fetches(command: Any) -> None:
     assert "\tall\t" in shown[1]
     assert command("backfill", "--stop", "1").exit_code == 0
     assert "stopped" in command("backfill", "--list").output
+
+
+def test_an_order_whose_archive_has_left_the_configuration_is_named(command: Any) -> None:
+    """It waits for ever, in the list and in the status, until it is stopped or its archive comes back."""
+    command("backfill", *RANGE, "--archive", "other", archives=("pacs", "other"))
+    assert "archive-unknown" not in command("backfill", "--list", archives=("pacs", "other")).output
+    for shown in (("backfill", "--list"), ("status",)):
+        assert "archive-unknown" in command(*shown).output
+    command("backfill", "--stop", "1")
+    assert "archive-unknown" not in command("backfill", "--list").output
+
+
+def answer_for(app: App, remarks: dict[str, int]) -> None:
+    """A fetcher that finds no study on any day, and says what the archive did."""
+    app.roles.beat("fetcher@here", "fetcher", {})
+    while not (orders := app.backfills.recent(active=True)):
+        app.clock.sleep(0.01)
+    while (found := app.backfills.get(orders[0].id)) and found.next_day:
+        app.backfills.found(found, found.next_day, [])
+    app.backfills.remark(orders[0].id, remarks)
+    app.backfills.finish("pacs")
+
+
+@pytest.mark.parametrize(
+    ("remarks", "code"), [({}, 0), ({"day-in-parts": 1}, 0), ({"day-not-answered": 1}, 1), ({"too-many-matches": 2}, 1)]
+)
+def test_an_order_with_days_that_nobody_knows_is_not_well(
+    command: Any, tmp_path: Path, remarks: dict[str, int], code: int
+) -> None:
+    """No study failed, but not all of them are known: the exit code is 1, with words."""
+    command("backfill", "--list")
+    app = App(load(tmp_path / "oculard.toml"), SystemClock())
+    app.roles.beat("fetcher@here", "fetcher", {})
+    with ThreadPoolExecutor(1) as threads:
+        answering = threads.submit(answer_for, app, remarks)
+        done = command("backfill", *RANGE, "--anytime")
+        answering.result()
+    assert done.exit_code == code, done.output
+    assert ("not all known" in done.output) == bool(code)
+
+
+def test_a_daemon_has_one_fetcher() -> None:
+    """The pace of an archive is that of a process: the description says so."""
+    from oculard.app import roles_of
+
+    settings = Settings(archives=[Archive(name="pacs", host="pacs", associations=4)])
+    assert roles_of(settings).count("fetcher") == 1
+    assert "by each fetcher" in str(Archive.model_fields["studies_per_min"].description)
 
 
 def test_reannotating_nothing_says_so(command: Any) -> None:

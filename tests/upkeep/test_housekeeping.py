@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
+from beside import Beside
 from oculard.errors import Rejected
 from oculard.settings import Settings
 from oculard.settings_night import Night
@@ -19,7 +21,7 @@ from oculard.settings_night import Retention as RetentionSettings
 from oculard.store import tables
 from oculard.store.digests import digest_of
 from oculard.store.instances import Instances
-from oculard.store.orphans import Orphans
+from oculard.store.orphans import Orphans, Stray
 from oculard.store.retention import Retention
 from oculard.store.tidying import Tidying
 from oculard.store.vault import DiskFull
@@ -62,7 +64,7 @@ def stray(shelf: Shelf, room: str = "instances", *, hours: float = 25, data: byt
     while not data or (not name and hashlib.sha256(data).hexdigest()[:2] != f"{PART:02x}"):
         data, number = b"orphan %d" % number, number + 1
     name = name or hashlib.sha256(data).hexdigest()
-    path = shelf.vault.folder / room / f"{PART:02x}" / name[2:4] / f"{name}.dcm"
+    path = shelf.vault.folder / room / f"{PART:02x}" / f"{name}.dcm"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     at = (shelf.clock.now() - timedelta(hours=hours)).timestamp()
@@ -226,6 +228,55 @@ def test_a_report_that_no_row_knows_is_deleted(shelf: Shelf) -> None:
     assert aside(shelf) == []
 
 
+def test_a_report_that_is_written_again_meanwhile_stays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the deletion a worker may write the same bytes: the file is young then, or has its row."""
+    young, known = stray(shelf, "reports"), stray(shelf, "reports", data=b"report", name="12" + "0" * 62)
+    done_study(shelf)
+    chores = keeper(shelf)
+    look = chores.orphans.strays
+
+    def late(*arguments: Any, **named: Any) -> list[Stray]:
+        found = list(look(*arguments, **named))
+        if not found:
+            return found
+        now = shelf.clock.now().timestamp()
+        os.utime(young, (now, now))
+        with shelf.database.write() as connection:
+            connection.execute(update(tables.report).values(path=str(known.relative_to(shelf.vault.folder))))
+        return found
+
+    monkeypatch.setattr(chores.orphans, "strays", late)
+    a_round(chores.sweep_reports)
+
+    assert young.exists()
+    assert known.exists()
+
+
+def test_an_image_that_its_device_sends_again_is_not_set_aside(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rotten file lies in its place: the sweep waits for the custody of the good one, and sees its row."""
+    path = stray(shelf)
+    data, kept = path.read_bytes(), str(path.relative_to(shelf.vault.folder))
+    monkeypatch.setattr("oculard.store.orphans.digest_of", lambda *_: "rotten")
+    beside = Beside(shelf, lambda: keeper(shelf).orphans.recover(Stray(path=kept, study_id=None), pytest.fail))
+    monkeypatch.setattr(shelf.instances, "_record", beside.then(shelf.instances._record))
+    shelf.receive("1.1", data)
+
+    assert beside.end() is True
+    assert path.exists()
+    assert shelf.study()["instances"][0]["path"] == kept
+
+
+def test_what_else_lies_in_the_spool_disturbs_nobody(shelf: Shelf) -> None:
+    """A folder that a person made there stays; a link goes, and not what it leads to."""
+    old = shelf.vault.spool / "old.dcm"
+    old.write_bytes(b"old")
+    (shelf.vault.spool / "folder").mkdir()
+    (shelf.vault.spool / "link").symlink_to(shelf.vault.folder / "nowhere")
+
+    assert shelf.vault.sweep_spool(older_than_s=0) == 2
+    assert [path.name for path in shelf.vault.spool.iterdir()] == ["folder"]
+
+
 def test_links_are_not_followed(shelf: Shelf, tmp_path: Path) -> None:
     """A link in the vault is nobody's file."""
     outside = tmp_path / "outside.dcm"
@@ -347,6 +398,32 @@ def test_a_vacuum_gives_back_what_is_free_and_worth_it(shelf: Shelf, monkeypatch
     assert shelf.database.file.stat().st_size < before / 4
     assert tidying.vacuum() == []
     assert shelf.receive("2.1") == "received"  # transactions are as before
+
+
+def test_a_vacuum_writes_its_copy_beside_the_database(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its room was looked for, and not into /var/tmp."""
+    if not shelf.database.is_sqlite:
+        return
+    monkeypatch.setattr("oculard.store.tidying.FREE_BYTES", 1 << 20)
+    for number in range(20):
+        shelf.receive(f"1.{number}", b"%d" % number, facts={"text": "x" * 1_000_000})
+    with shelf.database.write() as connection:
+        connection.execute(delete(tables.instance).where(tables.instance.c.id > 8))
+    seen = set[Path]()
+
+    def look() -> None:
+        for link in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                seen.update({link.readlink()} if "etilqs_" in link.readlink().name else ())
+
+    with shelf.database.outside() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.set_progress_handler(look, 1)
+    assert Tidying(shelf.database, shelf.clock).vacuum() == ["main"]
+
+    assert shelf.database.file is not None
+    assert {path.parent for path in seen} == {shelf.database.file.parent}
 
 
 def test_a_small_gain_is_not_worth_a_vacuum(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

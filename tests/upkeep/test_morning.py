@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -17,7 +18,9 @@ from fakes import FakeClock
 from oculard.errors import Misconfigured
 from oculard.job import ANSWER, DELIVERY, JOB, NOTICE, RETRIEVAL, DeliveryEvent, JobEvent
 from oculard.settings import Settings
+from oculard.settings_night import Archive
 from oculard.store import tables
+from oculard.store.backfills import Range
 from oculard.store.events import record
 from oculard.store.mornings import LISTED_MAX
 from oculard.store.notices import Notices
@@ -290,7 +293,7 @@ def full(shelf: Shelf, clock: FakeClock) -> None:
                 families=[],
                 anytime=0,
                 state="done",
-                remarks={"match-without-uid": 2},
+                remarks={"match-without-uid": 2, "day-not-answered": 1, "too-many-matches": 2},
                 created_at=now,
                 changed_at=now,
             )
@@ -378,7 +381,7 @@ def test_every_surface_says_the_same(shelf: Shelf, clock: FakeClock, language: s
     assert "move-refused" not in plain  # it is tried again
     told = json.loads(json.dumps(as_json(morning, language), default=str))
     assert told["needs_a_person"] is True
-    assert told["open_matters"] == {"failed": 1, "parked": 1, "standing": 1, "unfetched": 1}
+    assert told["open_matters"] == {"failed": 1, "parked": 1, "standing": 1, "unfetched": 1, "unasked": 3}
     assert told["totals"] == {
         "images": 4,
         "studies": 4,
@@ -395,6 +398,25 @@ def test_every_surface_says_the_same(shelf: Shelf, clock: FakeClock, language: s
     assert told["backfills"][0]["missing"] == 2
     assert [sorted(row) for row in told["bad_ends"]] == [["eye", "family", "job_id", "outcome", "reason"]] * 2
     assert "P1" not in json.dumps(told) + html + plain
+
+
+def test_an_order_whose_archive_has_left_the_configuration_needs_a_person(shelf: Shelf, clock: FakeClock) -> None:
+    """It would wait for ever in silence; one that is stopped does not count, nor one of an archive that is there."""
+    first = date(2026, 11, 1)
+    orders = {
+        name: shelf.backfills.order(Range(archive=name, first=first, last=first), actor="person") for name in "abc"
+    }
+    shelf.backfills.stop(orders["b"], actor="person")
+    at(clock, 21, 9)
+    making = maker(shelf)
+    settings = making.settings.model_copy(update={"archives": [Archive(name="c", host="c")]})
+    making = replace(making, settings=settings)
+    morning = making.make(making.night(None))
+
+    assert morning.open_matters == {"stranded": 1}
+    assert "1" in verdict(morning, "ja")
+    waiting = {row["archive"]: row["reason"] for row in morning.backfills}
+    assert waiting == {"a": "archive-unknown", "b": None, "c": None}
 
 
 def test_a_site_may_ask_for_its_patients(shelf: Shelf, clock: FakeClock) -> None:

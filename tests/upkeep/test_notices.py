@@ -298,3 +298,15 @@ def test_nothing_secret_is_printed(shelf: Shelf, hook: Webhook, printed: io.Stri
     assert any(json.loads(line).get("library", "").startswith("apprise") for line in lines.splitlines())
     for text in (lines, kept, repr(post.addresses)):
         assert SECRET not in text
+
+
+def test_the_alarm_of_a_long_address_stands_until_it_takes_something(shelf: Shelf) -> None:
+    """Its place is cut to what an alarm holds; it is the same address all the same, and not raised anew each hour."""
+    post = postman(shelf, f"json://{'a' * 60}.{'b' * 60}.{'c' * 60}.test/notices")
+    (address,) = post.addresses
+    assert len(address.place) > 128
+    shelf.alarms.raise_("notice-not-sent", address.place)
+    before = shelf.alarms.standing()
+    post.look_after_notices()
+
+    assert shelf.alarms.standing() == before != []

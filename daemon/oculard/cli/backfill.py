@@ -53,7 +53,7 @@ def backfill(
     retry: Annotated[int | None, typer.Option(help="Try again what failed or was gone in this order.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch the studies of some days from an archive and annotate them. Exit code 1 when not all came."""
+    """Fetch the studies of some days from an archive and annotate them. Exit code 1 when not all came, or are known."""
     found = context(ctx)
     if list_:
         _print_list(found.checked_app, as_json)
@@ -77,6 +77,9 @@ def backfill_rows(app: App, *, active: bool) -> list[dict[str, Any]]:
 
 def _row(app: App, one: Backfill) -> dict[str, Any]:
     """What was wanted, and how far it is."""
+    from oculard.store.backfills import why_waiting
+
+    known = {archive.name for archive in app.settings.archives}
     return {
         "id": one.id,
         "archive": one.range.archive,
@@ -88,8 +91,9 @@ def _row(app: App, one: Backfill) -> dict[str, Any]:
         "anytime": one.range.anytime,
         "state": one.state,
         "asked_to": None if one.found_to is None else one.found_to.isoformat(),
-        "reason": one.reason,
+        "reason": why_waiting(one.range.archive, one.state, one.reason, known=known),
         "remarks": dict(one.remarks),
+        "gaps": one.gaps,
         **app.backfills.progress(one.id),
     }
 
@@ -200,7 +204,9 @@ def _order(app: App, wanted: Range, *, detach: bool, as_json: bool) -> None:
         print_backfills([row])
         if troubled:
             print_table(TROUBLED, [[one[column] for column in TROUBLED] for one in troubled], title="Did not come")
-    if row["failed"] or (row["state"] != "done" and not detach):
+    if row["gaps"]:
+        say("the archive did not answer for all of these days (see the remarks): their studies are not all known")
+    if row["failed"] or row["gaps"] or (row["state"] != "done" and not detach):
         raise typer.Exit(1)
 
 

@@ -70,6 +70,10 @@ def _configuration(found: Context) -> Iterator[Check]:
 
 def _folder(found: Context) -> Iterator[Check]:
     folder, mark = found.settings.store.folder, found.settings.store.disk_free_min_gib
+    foreign = _of_database(found, lambda: list(_foreign(found)))
+    if foreign:
+        yield from foreign
+        return
     try:
         found.app.vault.prepare()
         with tempfile.TemporaryFile(dir=found.app.vault.spool) as file:
@@ -86,6 +90,17 @@ def _folder(found: Context) -> Iterator[Check]:
     yield Check(
         what="folder", state=state, found=f"{folder}: writable, {free:.1f} GiB free, mark {mark:g} GiB", hint=hint
     )
+
+
+def _foreign(found: Context) -> Iterator[Check]:
+    """Whether the folder is the vault of another database, or where a vault's disk should be mounted."""
+    from oculard.store.identity import NotOurVault
+    from oculard.store.vault import VaultUnreadable
+
+    try:
+        found.app.identity.check()
+    except (NotOurVault, VaultUnreadable) as why:
+        yield wrong("folder", why)
 
 
 def _database(found: Context) -> Iterator[Check]:

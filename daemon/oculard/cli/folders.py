@@ -48,6 +48,13 @@ def print_folders(rows: Mapping[str, dict[str, Any]]) -> None:
 
 def trouble(folder: Folder) -> tuple[str, str] | None:
     """What keeps a folder from being watched as it is configured, and a hint."""
+    try:
+        return _trouble(folder)
+    except OSError as why:  # a share that is gone, a folder within one that we may not enter
+        return f"{folder.path} cannot be watched as `{folder.name}`", f"it does not answer: {why.strerror}"
+
+
+def _trouble(folder: Folder) -> tuple[str, str] | None:
     if not folder.path.is_dir() or not os.access(folder.path, os.R_OK | os.X_OK):
         return f"{folder.path} cannot be read", "is it mounted? May the daemon's user read it? [[folders]] path"
     if folder.move_to is None:

@@ -13,7 +13,7 @@ import typer
 from oculard.cli.context import AsJson, context, local, print_json, print_lines, say
 
 if TYPE_CHECKING:
-    from oculard.store.backup import Brought
+    from oculard.store.bringing import Brought
     from oculard.store.copying import Tell
     from oculard.store.manifest import Manifest
     from oculard.store.restore import Again, Put
@@ -52,8 +52,8 @@ def backup(
         print_json({"manifest": asdict(made), "files": None if brought is None else asdict(brought)})
     else:
         _print_backup(made, brought)
-    if brought is not None and brought.missing:
-        say("not every file of the vault was there: is its disk mounted? `oculard status` shows damage")
+    if brought is not None and (brought.missing or brought.damaged):
+        say("not every file of the vault was there and whole: is its disk mounted? `oculard status` shows damage")
         raise typer.Exit(1)
 
 
@@ -63,20 +63,23 @@ def _print_backup(made: Manifest, brought: Brought | None) -> None:
     if brought is None:
         print_lines([f"{made.files} files are listed, not copied: --files copies them"])
     else:
-        print_lines([f"files: {brought.new} new, {brought.there} there already, {brought.missing} missing"])
+        gone = f"{brought.missing} missing, {brought.damaged} damaged in the vault"
+        print_lines([f"files: {brought.new} new, {brought.there} there already, {gone}"])
 
 
 def restore(
     ctx: typer.Context,
     folder: Folder,
-    check: Annotated[bool, typer.Option("--check", help="Only see that the backup is whole.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only see that the backup is whole; set aside what is damaged.")
+    ] = False,
     leave_damaged: Annotated[
         bool, typer.Option("--leave-damaged", help="Restore although some of the backup's files are damaged.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put a backup in place of an empty database, bring back what the vault has lost, and take into custody again what
-    came after the backup. Exit code 1 when files are missing."""
+    came after the backup. Give it again where it broke off: it goes on. Exit code 1 when files are missing."""
     from oculard.app import is_dead
     from oculard.store.manifest import BackupDamaged
     from oculard.store.restore import Restore
@@ -88,14 +91,17 @@ def restore(
         if damaged and not leave_damaged:
             _list("damaged in the backup", damaged)
             hint = "--leave-damaged restores the rest; what the vault itself still has is not lost"
+            if check:
+                way.set_aside(damaged)
+                hint = "set aside as `.damaged`: the next `oculard backup DIR --files` brings them anew"
             raise BackupDamaged(f"{len(damaged)} files are not what was written", hint=hint)
         if check:
             say(f"whole: {folder}, of {local(manifest.made_at)}, revision {manifest.revision}")
             return
-        way.check_place(manifest, is_dead=is_dead)
+        goes_on = way.check_place(manifest, is_dead=is_dead)
         app.vault.prepare()
         put = way.put_files(manifest, damaged, tell)
-        before, after = way.put_database(manifest)
+        before, after = way.go_on() if goes_on else way.put_database(manifest)
         again = way.take_again(app.take_orphan, tell)
     under_way = _under_way(app.trace.counts())
     if as_json:

@@ -51,7 +51,8 @@ def _rows(app: App, archive: Archive, wanted: Range) -> Iterator[dict[str, Any]]
             would = "fetch"
             if not missing(expected, held.known):
                 found = None if held.study_id is None else again.look(held.study_id, wish)
-                would = "fetch" if found and found.removed else "annotate" if found and found.orders else "nothing"
+                comes = found and found.removed and missing(expected, held.present)
+                would = "fetch" if comes else "annotate" if found and found.orders else "nothing"
             yield {
                 "study_date": one.study_date,
                 "study_instance_uid": one.study_instance_uid,

@@ -27,8 +27,12 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(ctx: typer.Context, path: Files, as_json: AsJson = False) -> None:
-    """Take every instance below a folder into custody; the originals stay. Exit code 1 when any was refused."""
+    """Take every instance below a folder into custody; the originals stay. Exit code 1 when any was refused.
+
+    Topcon's own files (.fda, .fds) become DICOM on the way; of its exports is said which acquisitions are not whole.
+    """
     from oculard.intake.role import folder_import
+    from oculard.intake.topcon import exported
 
     _must_exist(path)
     app = context(ctx).app
@@ -48,6 +52,9 @@ def import_(ctx: typer.Context, path: Files, as_json: AsJson = False) -> None:
         for i in done
     ]
     _print(rows, as_json)
+    for one in exported((i.path, i.sop_class_uid) for i in done):
+        if one.wrong:
+            say(f"{one.folder / one.name}*: {one.files} files of a Topcon acquisition, 2 or 9 are whole; {one.wrong}")
     refused = sum(row["outcome"] == "refused" for row in rows)
     say(f"{len(rows) - refused} in custody, {refused} refused")
     if refused or not rows:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from oculard.imaging.facts import Facts
 from oculard.settings import OCT_EN_FACE, OCT_FLOW_VOLUME
+from oculard.settings import OPHTHALMIC_TOMOGRAPHY as OPHTHALMIC_TOMOGRAPHY
 
 FUNDUS = "fundus"  # colour photograph of the retina, one frame
 OCT_VOLUME = "oct-volume"
 EN_FACE = "en-face"  # OCT angiography slab seen from above
 FLOW_VOLUME = "flow-volume"  # OCT angiography before slabs were made of it
+OCT_LAYERS = "oct-layers"  # where a device found the layers of the retina in an OCT volume
 OTHER = ""
 
 OPHTHALMIC_PHOTOGRAPHY_8_BIT = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
@@ -20,7 +22,12 @@ PHOTOGRAPHS = frozenset(  # some cameras send photographs of the eye as these (C
         "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture
     }
 )
-OPHTHALMIC_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
+LAYERS = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.66.5",  # Surface Segmentation
+        "1.2.840.10008.5.1.4.1.1.66.8",  # Height Map Segmentation
+    }
+)
 NOT_COLOUR = frozenset({"INFRARED", "IR", "REDFREE", "RED FREE", "AUTOFLUORESCENCE", "FA", "ICG"})
 
 
@@ -28,6 +35,8 @@ def kind_of(facts: Facts) -> str:
     """The image's kind; OTHER when no estimator reads such objects."""
     if facts.sop_class_uid == OPHTHALMIC_TOMOGRAPHY:
         return OCT_VOLUME
+    if facts.sop_class_uid in LAYERS:
+        return OCT_LAYERS
     if facts.sop_class_uid == OCT_EN_FACE:
         return EN_FACE
     if facts.sop_class_uid == OCT_FLOW_VOLUME:

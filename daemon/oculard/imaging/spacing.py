@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from oculard.imaging.facts import header_items, header_value
+from oculard_models.dicom_header import header_items, header_numbers
 
 MISSING, IMPLAUSIBLE = "spacing-missing", "spacing-implausible"
 FIELD_MM = (1.0, 25.0)  # a side: the smallest OCT angiography scans have 2 to 3 mm, a 60 degree photograph about 18
@@ -38,7 +38,7 @@ def _spacing(ds: Dataset, rows: int, columns: int) -> tuple[tuple[float, float] 
     """Pixel Spacing at the root, or in the pixel measures that all frames share (PS3.3 C.7.6.16.2.1)."""
     shared = header_items(ds, "SharedFunctionalGroupsSequence")
     holders = [ds, *(item for group in shared for item in header_items(group, "PixelMeasuresSequence"))]
-    said = {_numbers(holder, "PixelSpacing") for holder in holders} - {None}
+    said = {header_numbers(holder, "PixelSpacing") for holder in holders} - {None}
     if not said:
         return None, MISSING
     numbers = said.pop()
@@ -53,23 +53,7 @@ def _spacing(ds: Dataset, rows: int, columns: int) -> tuple[tuple[float, float] 
 
 def _axial_length_mm(ds: Dataset) -> float | None:
     """Axial Length of the Eye; None when it is absent, or no eye's."""
-    numbers = _numbers(ds, "AxialLengthOfTheEye")
+    numbers = header_numbers(ds, "AxialLengthOfTheEye")
     if numbers is None or len(numbers) != 1 or not AXIAL_LENGTH_MM[0] <= numbers[0] <= AXIAL_LENGTH_MM[1]:
         return None
     return numbers[0]
-
-
-def _numbers(ds: Dataset, keyword: str) -> tuple[float, ...] | None:
-    """An element's numbers, NaN for what is none; None when the element is absent or empty."""
-    value = header_value(ds, keyword)
-    if value is None or value == "":
-        return None
-    values = [value] if isinstance(value, int | float | str) else list(value)
-    return tuple(_number(one) for one in values) or None
-
-
-def _number(value: object) -> float:
-    try:
-        return float(str(value))
-    except ValueError:
-        return float("nan")

@@ -13,8 +13,8 @@ from oculard.job import JobEvent
 from oculard.report.request import Grader
 from oculard.report.source import Grade, Source
 from oculard.store.jobs import Job
-from oculard_models.contract import Finding, Measured, Qualifier
-from oculard_models.findings import Raw, not_made, of_both_eyes, of_measures, to_findings
+from oculard_models.contract import Classified, Finding, Measured, Qualifier
+from oculard_models.findings import Raw, not_made, of_both_eyes, of_classes, of_measures, to_findings
 from oculard_models.manifest import Manifest
 
 
@@ -46,7 +46,7 @@ class Found:
 
 @dataclass(slots=True, kw_only=True)
 class Case:
-    """One job, its images, and either raw outputs, what was measured of a mask, or a verdict."""
+    """One job, its images, and either raw outputs, what was measured of a mask, classes of views, or a verdict."""
 
     job: Job
     manifest: Manifest
@@ -56,6 +56,7 @@ class Case:
     images: list[Prepared] = field(default_factory=list)
     raws: defaultdict[str, list[Raw]] = field(default_factory=lambda: defaultdict(list))  # by eye
     found: Found | None = None  # of a bundle that segments
+    classified: Classified | None = None  # of a bundle that classifies views
     parameters: list[str] = field(default_factory=list)  # ASCII, as `name=value`: what the image is
     suggestions: list[str] = field(default_factory=list)  # ASCII: which eyes the pictures of unknown eyes look like
     verdict: Verdict | None = None
@@ -79,6 +80,9 @@ class Case:
             return not_made(self.manifest, self.verdict.qualifier, ())
         if self.found is not None:
             return of_measures(self.manifest, self.found.image.sop_instance_uid, self.found.measured)
+        if self.classified is not None:
+            used = [source.sop_instance_uid for source in self.sources if source.used]
+            return of_classes(self.manifest, used, self.classified)
         if len(self.raws) > 1:
             return of_both_eyes(self.manifest, self.raws["R"], self.raws["L"])
         (raws,) = self.raws.values()
@@ -119,16 +123,19 @@ class Case:
 
 
 class Stopwatch:
-    """Adds the seconds of a `with` block to a stage of some cases."""
+    """Adds the seconds of a `with` block to a stage of some cases, less those of the stages within it."""
 
     def __init__(self, cases: list[Case], stage: str) -> None:
         self._cases, self._stage = cases, stage
         self._began = 0.0
+        self._before: list[float] = []
 
     def __enter__(self) -> None:
         self._began = perf_counter()
+        self._before = [sum(case.took.values()) for case in self._cases]
 
     def __exit__(self, *_: object) -> None:
         share = (perf_counter() - self._began) / max(1, len(self._cases))
-        for case in self._cases:
-            case.took[self._stage] = round(case.took.get(self._stage, 0.0) + share, 4)
+        for case, before in zip(self._cases, self._before, strict=True):
+            own = max(0.0, share - (sum(case.took.values()) - before))
+            case.took[self._stage] = round(case.took.get(self._stage, 0.0) + own, 4)

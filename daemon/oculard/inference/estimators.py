@@ -8,18 +8,21 @@ from pathlib import Path
 
 from oculard import log
 from oculard.errors import Misconfigured, Permanent
-from oculard.imaging.kinds import EN_FACE, FLOW_VOLUME
+from oculard.imaging.kinds import EN_FACE, FLOW_VOLUME, FUNDUS, OCT_LAYERS
 from oculard.plan import Family
 from oculard.report.codes import concept
 from oculard.report.request import Origin
+from oculard.report.views import JAPANESE
 from oculard_models import structures
-from oculard_models.manifest import BundleRefused, Manifest, Output, OutputKind
+from oculard_models.manifest import OCT_VOLUME, BundleRefused, Manifest, Output, OutputKind
 from oculard_models.quality import GATE_FAMILY
 from oculard_models.registry import Bundle, Refusal, find_bundles
 from oculard_models.runners.golden import Loaded
 from oculard_models.runners.load import Runner, choose, load
 from oculard_models.runners.onnx import Choice
+from oculard_models.volumes.views import VIEWS
 
+IN_THE_LABORATORY = "photograph"  # nobody tells us where the disc is in a photograph
 logger = log.get("inference")
 
 
@@ -98,6 +101,7 @@ def _must_be_reportable(manifest: Manifest) -> None:
     """Refuse a bundle whose family, texts, concepts, units, classes or measures no report could carry."""
     try:
         Origin.from_manifest(manifest)
+        _must_be_views(manifest.input.views)
         measures = {} if manifest.mask is None else structures.MEASURES[manifest.mask.structure]
         for output in manifest.output:
             _must_be_expressible(output)
@@ -105,6 +109,14 @@ def _must_be_reportable(manifest: Manifest) -> None:
                 raise ValueError(f"`{output.name}` in `{output.unit}` is not what is measured of its structure")
     except (LookupError, ValueError) as why:
         raise BundleRefused(f"bundle `{manifest.name}` cannot be reported: {why}") from why
+
+
+def _must_be_views(names: Sequence[str]) -> None:
+    """Refuse views that nobody makes, or no report names. Raises ValueError."""
+    known = [name for name in VIEWS if name in JAPANESE and name != IN_THE_LABORATORY]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"no view {', '.join(unknown)} is made here; hint: {', '.join(known)}")
 
 
 def _must_be_expressible(output: Output) -> None:
@@ -151,6 +163,7 @@ def families(bundles: Iterable[Bundle], wanted: dict[str, str]) -> dict[str, Fam
             combine=manifest.combine,
             slabs=manifest.input.slabs,
             instead=(FLOW_VOLUME,) if manifest.input.kind == EN_FACE else (),
+            beside=(OCT_LAYERS, FUNDUS) if manifest.input.kind == OCT_VOLUME else (),
         )
     return chosen
 

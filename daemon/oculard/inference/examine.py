@@ -1,19 +1,21 @@
 """Examining a job's images: decode, grade them first, prepare what the network will see.
 
-Photographs are graded by the quality gate, en face images by the plain checks of `en_face.py`.
+Photographs are graded by the quality gate, en face images and OCT volumes by plain checks (`en_face.py`, `volume.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from oculard import log
 from oculard.imaging.facts import Facts
-from oculard.imaging.kinds import EN_FACE
+from oculard.imaging.kinds import EN_FACE, OCT_VOLUME, kind_of
+from oculard.inference import en_face, volume
 from oculard.inference.case import Case, Verdict, failed
-from oculard.inference.en_face import look_at_slab, nothing_fits
+from oculard.inference.en_face import look_at_slab
 from oculard.inference.grading import SIDES, GateRefused, QualityGate, ServedGate, contradiction, suggestion
 from oculard.inference.prepared import prepared
+from oculard.inference.volume import Volumes, look_at_volume
 from oculard.job import JobEvent
 from oculard.report.source import Grade, Source
 from oculard.store.jobs import Job, JobInput
@@ -23,11 +25,12 @@ from oculard_models.contract import EstimateFailed, ImageInput, OutOfMemory, Qua
 from oculard_models.dicom_pixels import Undecodable, read_header, read_rgb
 from oculard_models.preprocess import Pixels
 
+BOTH_EYES = "both eyes"  # how the facts say so
 LOOKED_AT = 4  # times as many images of an eye as the estimator takes
 logger = log.get("worker")
 
 
-def examine(case: Case, vault: Vault, gate: QualityGate, *, pixels_max: int, attempts_max: int) -> None:
+def examine(case: Case, vault: Vault, gate: QualityGate, *, pixels_max: int, attempts_max: int, how: Volumes) -> None:
     """Fill the case with sources and network inputs, or close it with the reason why nothing can be estimated.
 
     Images of an unknown eye are looked at for their quality and for a suggestion, and never estimated. Raises OSError
@@ -35,13 +38,13 @@ def examine(case: Case, vault: Vault, gate: QualityGate, *, pixels_max: int, att
     """
     job = case.job
     if job.eye == "U":
-        case.close(_eye_unknown(job.inputs[0]))
+        case.close(_eye_unknown(job.inputs[0], case.manifest.input.kind))
     if job.ticket.attempts > attempts_max:
         case.close(_spent(attempts_max))  # nothing is decoded any more: it may be what they died of
-    elif case.manifest.input.kind != EN_FACE:
+    elif case.manifest.input.kind not in (EN_FACE, OCT_VOLUME):
         _admit(case, gate)
     for eye, images in _by_eye(job).items():
-        _look_at_eye(case, vault, eye, images, pixels_max)
+        _look_at_eye(case, images, eye, _look(case, vault, eye, pixels_max, how))
     if case.verdict is None and case.eye != job.eye:
         case.notes.append(_one_eye_only(case))
     if case.suggestions:
@@ -65,17 +68,27 @@ def _by_eye(job: Job) -> dict[str, list[JobInput]]:
     return {eye: [image for image in job.inputs if Facts.from_json(image.facts).eye == eye] for eye in ("R", "L")}
 
 
-def _look_at_eye(case: Case, vault: Vault, eye: str, images: Sequence[JobInput], pixels_max: int) -> None:
+def _look(case: Case, vault: Vault, eye: str, pixels_max: int, how: Volumes) -> Callable[[JobInput], Source]:
+    """How one image of an eye is looked at."""
+    if case.manifest.input.kind == OCT_VOLUME:
+        return lambda image: look_at_volume(case, vault, image, eye, how)
+    look = look_at_slab if case.manifest.input.kind == EN_FACE else _look_at_photograph
+    return lambda image: look(case, vault, image, eye, pixels_max)
+
+
+def _look_at_eye(case: Case, images: Sequence[JobInput], eye: str, look: Callable[[JobInput], Source]) -> None:
     """Look at the images of one eye until there are as many good ones as the estimator takes."""
-    spec, good, left_out = case.manifest.input, len(case.images), len(images)
-    segments, look = case.manifest.mask is not None, look_at_slab if spec.kind == EN_FACE else _look_at_photograph
-    limit = 1 if segments else spec.max_images  # a mask lies in one image
-    if segments or spec.kind == EN_FACE:
+    spec, good = case.manifest.input, len(case.images)
+    if spec.kind == OCT_VOLUME:  # what came beside it is no image of its own
+        images = [image for image in images if kind_of(Facts.from_json(image.facts)) == OCT_VOLUME]
+    limit = 1 if case.manifest.mask is not None or spec.views else spec.max_images  # a mask lies in one image
+    if case.manifest.mask is not None or spec.kind in (EN_FACE, OCT_VOLUME):
         # The newest first: a scan is repeated because it was not good.
         images = sorted(images, key=_taken, reverse=True)
+    left_out = len(images)
     for image in images[: limit if eye == "U" else LOOKED_AT * limit]:  # a good retake counts after many bad ones
         if len(case.images) - good < limit:
-            case.sources.append(look(case, vault, image, eye, pixels_max))
+            case.sources.append(look(image))
             left_out -= 1
     if left_out:
         whose = {"B": f"the {SIDES.get(eye)} eye", "U": "unknown eyes"}.get(case.job.eye, "this eye")
@@ -149,19 +162,22 @@ def _spent(attempts_max: int) -> Verdict:
     )
 
 
-def _eye_unknown(image: JobInput) -> Verdict:
+def _eye_unknown(image: JobInput, kind: str) -> Verdict:
     why = Facts.from_json(image.facts).eye_why
+    both = kind == OCT_VOLUME and why.endswith(BOTH_EYES)
     return Verdict(
         event=JobEvent.REJECT,
         qualifier=Qualifier.NOT_ATTEMPTED,
-        reason="eye-unknown",
+        reason="both-eyes" if both else "eye-unknown",
         remark=f"not attempted, the eye is unknown: {why}",
     )
 
 
 def _nothing_usable(case: Case) -> Verdict:
     """Ungradable when an image could be looked at and was not good enough; failed when none could even be decoded."""
-    unfit = nothing_fits(case) if case.manifest.input.kind == EN_FACE else None
+    rooms = {EN_FACE: en_face.nothing_fits, OCT_VOLUME: volume.nothing_fits}
+    why = rooms.get(case.manifest.input.kind)
+    unfit = None if why is None else why(case)
     if unfit is not None:
         return unfit
     reasons = sorted({reason for source in case.sources for reason in source.reasons})

@@ -20,6 +20,7 @@ from oculard.inference.grading import QualityGate
 from oculard.inference.lease import Lease
 from oculard.inference.prepared import Prepared
 from oculard.inference.segmenting import segment
+from oculard.inference.volume import Volumes
 from oculard.inference.write import Writing, write_report
 from oculard.job import JobEvent, backoff_s
 from oculard.night import Hours
@@ -31,6 +32,7 @@ from oculard.store.queue import LeaseLost
 from oculard.store.vault import Vault, VaultUnreadable
 from oculard_models.contract import EstimateFailed
 from oculard_models.dicom_pixels import Undecodable
+from oculard_models.structures import NO_NUMBERS
 
 BACKOFF_S_MAX = 600.0
 MISSING_MAX = 8  # after about eight minutes a file that is not there is gone
@@ -50,6 +52,7 @@ class Worker:
     estimators: Estimators
     gate: QualityGate
     faz: Faz
+    volumes: Volumes = field(default_factory=Volumes)
     writing: Writing
     peers: Sequence[str]
     zone: tzinfo
@@ -108,6 +111,7 @@ class Worker:
                     self.gate,
                     pixels_max=self.settings.images_pixels_max,
                     attempts_max=self.settings.attempts_max,
+                    how=self.volumes,
                 )
         except FileNotFoundError as why:
             if job.hindered >= MISSING_MAX:
@@ -140,7 +144,9 @@ class Worker:
             return
         try:
             for chunk in _chunks([(case, image) for case in cases for image in case.images], self.settings.batch):
-                if served.manifest.mask is None:
+                if served.manifest.input.views:
+                    _classify(served, chunk)
+                elif served.manifest.mask is None:
                     _estimate_values(served, chunk)
                 else:
                     segment(served.estimator, chunk, axial_length_device_mm=self.faz.axial_length_device_mm)
@@ -151,7 +157,7 @@ class Worker:
                 return
             for case in cases:  # one of them is the culprit: the others must not suffer with it
                 case.raws.clear()
-                case.found = None
+                case.found = case.classified = None
                 self._estimate_together(name, [case])
 
     def _report(self, case: Case) -> None:
@@ -207,6 +213,15 @@ def _estimate_values(served: Served, chunk: Sequence[tuple[Case, Prepared]]) -> 
     raws = served.estimator.estimate(np.stack([image.tensor for _, image in chunk]))
     for (case, image), raw in zip(chunk, raws, strict=True):
         case.raws[image.eye].append((image.sop_instance_uid, dict(raw)))
+
+
+def _classify(served: Served, chunk: Sequence[tuple[Case, Prepared]]) -> None:
+    """Run the network on the views of a batch and leave with each case what it says of them."""
+    said = served.estimator.classify(np.stack([image.tensor for _, image in chunk]))
+    for (case, _), classified in zip(chunk, said, strict=True):
+        case.classified = classified
+        if not classified.is_sound:
+            case.close(failed(NO_NUMBERS, "the network's probabilities are none"))
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:

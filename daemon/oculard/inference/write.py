@@ -14,6 +14,7 @@ from oculard.report.companions import build_companions
 from oculard.report.part10 import Report
 from oculard.report.request import Device, Origin, Predecessor, ReportRequest
 from oculard.report.shape import FoundShape
+from oculard.report.views import SeenView, SeenViews
 from oculard.settings import Report as Settings
 from oculard.store.jobs import Companion, KeptReport, NewReport
 from oculard.store.vault import Vault
@@ -106,6 +107,7 @@ def _request(case: Case, history: Sequence[KeptReport], writing: Writing, now: d
         grader=case.grader,
         remark=case.remark,
         shape=_shape(case),
+        seen=_seen(case),
         parameters=(*case.parameters, *(case.found.parameters if case.found is not None else ())),
         with_pictures=writing.settings.pictures,
         with_pdf=writing.settings.pdf,
@@ -131,6 +133,31 @@ def _shape(case: Case) -> FoundShape | None:
         shape=found.measured.shape,
         pixels=found.image.scene.pixels,
         spacing_mm=spacing_mm and (spacing_mm[0] * found.magnification, spacing_mm[1] * found.magnification),
+    )
+
+
+def _seen(case: Case) -> SeenViews | None:
+    """The views that were classified; None where none were, or what was said of them is nothing."""
+    said, spec = case.classified, case.manifest.input
+    if said is None or case.verdict is not None:
+        return None
+    output, (image,) = case.manifest.class_output, case.images
+    views = (
+        SeenView(
+            name=name,
+            pixels=image.tensor[at],
+            activation=said.activation[at],
+            probabilities=tuple(100.0 * float(probability) for probability in said.by_view[at]),
+        )
+        for at, name in enumerate(spec.views)
+    )
+    return SeenViews(
+        classes=output.concept,
+        choices=output.choices,
+        views=tuple(views),
+        found=output.choices[said.winner],
+        certainty=100.0 * said.certainty,
+        mirrored=image.eye == "L",
     )
 
 

@@ -34,6 +34,7 @@ PARTS = {  # what each file of an acquisition holds
     "6.5": "a slab",
     "6.80": "a slab",
 }
+PART_BYTES = 1 << 20
 PAIR = frozenset({"1.1", "2.1"})
 OCT = frozenset({OPHTHALMIC_TOMOGRAPHY, OCT_EN_FACE, OCT_FLOW_VOLUME})
 
@@ -61,10 +62,12 @@ def converted(file: BinaryIO, folder: Path) -> Iterator[BinaryIO]:
     Raises TopconUnread, OSError.
     """
     before = os.fstat(file.fileno())
+    digest = hashlib.sha256()
     file.seek(0)
-    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    while part := file.read(PART_BYTES):
+        digest.update(part)
     try:
-        instances = topcon_instances(read_topcon(file), sha256)
+        instances = topcon_instances(read_topcon(file), digest.hexdigest())
     except Undecodable as why:
         raise TopconUnread(str(why), reason=why.reason) from why
     after = os.fstat(file.fileno())

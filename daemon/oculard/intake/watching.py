@@ -207,10 +207,13 @@ class FolderWatch:
         """Move an original that is in custody. What was refused stays where a person finds it."""
         assert self._folder.move_to is not None
         try:
-            put_away(self._folder.path, entry, self._folder.move_to)
+            moved = put_away(self._folder.path, entry, self._folder.move_to)
         except OSError as why:
             self._folder.path.stat()
-            if why.errno == errno.ENOENT and self._folder.move_to.is_dir():
+            if why.errno == errno.ENOENT and os.access(self._folder.move_to, os.F_OK):
                 return  # somebody else took it away
             look.not_moved = True
             self._stand(NOT_MOVED, stands=True, hint=why.strerror or "")
+        else:
+            if moved:
+                self._watched.went(self.name, entry.name)

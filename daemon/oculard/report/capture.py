@@ -18,10 +18,13 @@ from oculard.report.planned import Planned
 from oculard.report.request import ReportRequest
 from oculard.report.source import Source
 
+OUTLINE = "Outline drawn by an AI model, with a legend"
+VIEWS = "Views that an AI model saw, with class activation maps and a legend"
+
 
 def build_capture(planned: Planned, request: ReportRequest, picture: Image.Image) -> Report:
-    """Write the picture of a request's shape."""
-    source = request.shape_source
+    """Write the picture of a request's shape or views."""
+    source = request.picture_source
     assert source is not None
     ds, known = object_header(planned, request), geometry(source)
     ds.ImageType = ["DERIVED", "SECONDARY"]
@@ -30,7 +33,7 @@ def build_capture(planned: Planned, request: ReportRequest, picture: Image.Image
     ds.PatientOrientation = []  # of the sheet, not of the retina on it
     if known.burned_in:  # of ours none names a patient; of the source's pixels only its header can say
         ds.BurnedInAnnotation = known.burned_in
-    ds.DerivationDescription = "Outline drawn by an AI model, with a legend"
+    ds.DerivationDescription = OUTLINE if request.seen is None else VIEWS
     ds.SourceImageSequence = [_derived_from(source)]
     set_lossy(ds, known)
     _add_pixels(ds, picture)

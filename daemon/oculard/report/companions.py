@@ -14,8 +14,8 @@ from oculard.report.segmentation import build_segmentation
 def build_companions(request: ReportRequest) -> tuple[Report, ...]:
     """Write all that travels with the report of this request, in the order in which to send it; the report comes last.
 
-    Without a shape there is nothing, and where the image's header does not fit its pixels, no segmentation: the report
-    says so. Whatever else the header lacks is left out; it never costs the report.
+    Without a shape and without views there is nothing, and where the image's header does not fit its pixels, no
+    segmentation: the report says so. Whatever else the header lacks is left out; it never costs the report.
     """
     return tuple(_build(planned, request) for planned in planned_companions(request))
 

@@ -13,9 +13,9 @@ from oculard.report.request import ReportRequest
 
 
 def build_pdf(planned: Planned, request: ReportRequest) -> Report:
-    """Write shape and values of a request as a printed page."""
+    """Write picture and values of a request as a printed page."""
     data = print_page(request, planned.title)
-    ds, source = object_header(planned, request), request.shape_source
+    ds, source = object_header(planned, request), request.picture_source
     ds.ConversionType = "WSD"  # made by a workstation
     # Of ours none names a patient; of the source's pixels on the page only its header can say, and "NO" must be sure.
     ds.BurnedInAnnotation = "YES" if source is None else geometry(source).burned_in or "YES"

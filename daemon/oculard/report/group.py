@@ -36,6 +36,7 @@ def measurement_group(request: ReportRequest) -> ContentItem:
             *_segmentation(request),
             *_suite(request.origin, request.parameters),
             *_values(request, kind),
+            *_views(request, kind),
             *_quality(request),
             *[
                 items.image(term("source-of-measurement"), source, CONTAINS)
@@ -162,6 +163,32 @@ def _modifiers(request: ReportRequest, kind: Family, finding: Finding, known: Co
     if known.estimates is not None:
         children.append(items.code(term("property-estimated"), known.estimates, HAS_CONCEPT_MOD))
     return children
+
+
+def _views(request: ReportRequest, kind: Family) -> Iterator[ContentItem]:
+    """How sure the model is of the class that was found, and what each view says alone."""
+    seen = request.seen
+    if seen is None:
+        return
+    how = [
+        items.code(term("method"), kind.method, HAS_CONCEPT_MOD),
+        items.code(term("derivation"), term("calculated"), HAS_CONCEPT_MOD),
+    ]
+    yield items.number(term("certainty"), _percent(seen.certainty), unit("%"), CONTAINS, *how)
+    for view in seen.views:
+        numbers = [
+            items.number(concept(choice.probability).code, _percent(probability), unit("%"), HAS_PROPERTIES)
+            for choice, probability in zip(
+                (seen.concept.choices[name] for name in seen.choices), view.probabilities, strict=True
+            )
+        ]
+        what = items.code(term("view"), view.code, HAS_CONCEPT_MOD)
+        yield items.code(term("view-class"), seen.choice(view).code, CONTAINS, what, *numbers)
+
+
+def _percent(value: float) -> float:
+    """A percentage as it is written: to one decimal, and never above 100."""
+    return min(round(value, 1), 100.0)
 
 
 def _quality(request: ReportRequest) -> list[ContentItem]:

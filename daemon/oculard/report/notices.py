@@ -23,6 +23,8 @@ JAPANESE = {
 def notices(request: ReportRequest) -> tuple[str, ...]:
     """The notices of one report, the most important one first."""
     found = [DEMONSTRATION] if request.origin.demonstration else []
+    if any(output.kind is OutputKind.CLASS for output in request.outputs):
+        return (*found, PROBABILITY)
     if all(output.kind.is_raw for output in request.outputs):
         return (*found, ESTIMATE)
     found.append(OUTLINE)

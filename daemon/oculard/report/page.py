@@ -12,11 +12,12 @@ from pydicom.dataset import Dataset
 from oculard.report import notices, raw
 from oculard.report.codes import table
 from oculard.report.lenient import Decoded, decoded
-from oculard.report.read import ReadFinding, read_report
+from oculard.report.read import ReadFinding, ReadReport, ReadView, read_report
 from oculard.report.request import Outcome
-from oculard.report.rows import EYES, Row, make_row
+from oculard.report.rows import EYES, Row, certainty_row, make_row
 from oculard.report.source import Grade
 from oculard.report.tree import open_report
+from oculard.report.views import JAPANESE as VIEWS
 
 SEXES = {"M": "男 M", "F": "女 F", "O": "その他 O"}
 GRADES = {
@@ -54,7 +55,8 @@ def render_page(data: bytes) -> str:
     return _template().render(
         report=report,
         person=_person(open_report(data)),
-        rows=[_row(finding) for finding in report.findings],
+        rows=_rows(report),
+        views=[_view(view) for view in report.views],
         eye=EYES[report.eye],
         outcome=OUTCOMES[report.outcome],
         fine=report.outcome is Outcome.COMPLETE,
@@ -87,6 +89,27 @@ def _name(ds: Dataset) -> Decoded:
     name = _decoded(ds, "PatientName")
     groups = [" ".join(group.replace("^", " ").split()) for group in name.text.split("=")]
     return Decoded(text=" / ".join(group for group in groups if group), guessed=name.guessed)
+
+
+def _rows(report: ReadReport) -> list[Row]:
+    """The lines of the table: a class that is what was found comes first, how sure the model is of it last."""
+    found = sorted(report.findings, key=lambda finding: not table().concepts[finding.concept].is_finding)
+    sure = [] if report.certainty is None else [certainty_row(report.certainty)]
+    return [*(_row(finding) for finding in found), *sure]
+
+
+def _view(view: ReadView) -> Row:
+    """The line of what one view alone said."""
+    known = [choice for one in table().concepts.values() for choice in one.choices.values()]
+    chosen = next((choice.japanese for choice in known if choice.code.value == view.choice), "")
+    numbers = [number for number in view.probabilities.values() if number is not None]
+    return Row(
+        japanese=VIEWS.get(view.name, ""),
+        english=view.meaning,
+        choice=(chosen, view.choice_meaning),
+        value=f"{max(numbers):.1f}" if numbers else "",
+        unit="%",
+    )
 
 
 def _row(finding: ReadFinding) -> Row:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from oculard.report import notices
 from oculard.report.envelope import local
-from oculard.report.picture import outlined
+from oculard.report.picture import image_of
 from oculard.report.request import ReportRequest
 from oculard.report.rows import EYES, Row, rows_of
 
@@ -38,7 +38,7 @@ CHARS_A_LINE = 105  # of the small print
 
 
 def print_page(request: ReportRequest, title: str) -> bytes:
-    """Print shape and values of a request that has a shape; the same request gives the same bytes."""
+    """Print picture and values of a request that has a picture; the same request gives the same bytes."""
     from reportlab.pdfbase.cidfonts import UnicodeCIDFont
     from reportlab.pdfbase.pdfmetrics import registerFont
     from reportlab.pdfgen.canvas import Canvas
@@ -82,13 +82,12 @@ class _Sheet:
 
 def _print_head(sheet: _Sheet, request: ReportRequest) -> None:
     """What was looked at in which eye, and what must be read before the values."""
-    shape = request.shape
-    assert shape is not None
-    sheet.write(LEFT, shape.japanese, JAPANESE, 17, INK)
+    headline = request.headline
+    sheet.write(LEFT, headline[0], JAPANESE, 17, INK)
     japanese, english = EYES[request.eye]
     sheet.write(RIGHT, japanese, JAPANESE, 15, ACCENT, right=True)
     sheet.y -= 18
-    sheet.write(LEFT, f"{shape.name} - AI result", LATIN, 11, SOFT)
+    sheet.write(LEFT, f"{headline[1]} - AI result", LATIN, 11, SOFT)
     sheet.write(RIGHT, english, LATIN, 11, SOFT, right=True)
     sheet.y -= 10
     sheet.rule()
@@ -101,12 +100,10 @@ def _print_head(sheet: _Sheet, request: ReportRequest) -> None:
 
 
 def _print_image(sheet: _Sheet, request: ReportRequest, room: float) -> None:
-    """The image with its outline, as large as the rest of the page allows."""
+    """The picture without its legend, as large as the rest of the page allows."""
     from reportlab.lib.utils import ImageReader
 
-    shape = request.shape
-    assert shape is not None
-    image, file = outlined(shape), BytesIO()
+    image, file = image_of(request), BytesIO()
     image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     height_max = min(max(room, IMAGE_HEIGHTS[0]), IMAGE_HEIGHTS[1])
     scale = min(height_max / image.height, (RIGHT - LEFT) / image.width)

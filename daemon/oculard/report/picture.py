@@ -1,4 +1,4 @@
-"""Pictures: an image with the outline that a model drew and what was measured of it, for people who look at images.
+"""Pictures: what a model outlined or saw in an image, and what came of it, for people who look at images.
 
 Only what is ASCII is drawn, in the one font that comes with Pillow, and nothing that names a patient.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from oculard.report.envelope import local
+from oculard.report.panels import panels
 from oculard.report.request import ReportRequest
 from oculard.report.rows import EYES, Row, rows_of
 from oculard.report.shape import FoundShape
@@ -39,17 +40,15 @@ SQUARE = 0.01  # how far a pixel's sides may differ for one bar to be true
 
 
 def draw(request: ReportRequest) -> Image.Image:
-    """Draw the shape of a request that has one: the image, and a legend below; RGB, 680 to 960 pixels wide."""
-    shape = request.shape
-    assert shape is not None
-    image = outlined(shape)
+    """Draw the shape or the views of a request that has some, and a legend below; RGB, 680 to 960 pixels wide."""
+    image = image_of(request)
     width = max(WIDTH_PX_MIN, image.width)
     cells = _laid_out([_written(row) for row in rows_of(request)], width)
     lines = 1 + max(line for line, _, _ in cells) + 2
     picture = Image.new("RGB", (width, HEAD_PX + image.height + lines * LINE_PX + 3 * MARGIN_PX), GROUND)
     picture.paste(image, ((width - image.width) // 2, HEAD_PX))
     pen = ImageDraw.Draw(picture)
-    _write(pen, (MARGIN_PX, HEAD_PX / 2), shape.name, INK, TITLE_PX)
+    _write(pen, (MARGIN_PX, HEAD_PX / 2), request.headline[1], INK, TITLE_PX)
     _write(
         pen, (width - MARGIN_PX, HEAD_PX / 2), f"{EYES[request.eye][1]} ({request.eye})", OUTLINE, TITLE_PX, right=True
     )
@@ -59,6 +58,14 @@ def draw(request: ReportRequest) -> Image.Image:
         _write(pen, (right, y), value, colour, TEXT_PX, right=True)
     _write_origin(pen, request, picture.size)
     return picture
+
+
+def image_of(request: ReportRequest) -> Image.Image:
+    """Draw the outlined image, or the views side by side, of a request that has one of them."""
+    if request.shape is not None:
+        return outlined(request.shape)
+    assert request.seen is not None, "a picture is of a shape or of views"
+    return panels(request.seen)
 
 
 def outlined(shape: FoundShape) -> Image.Image:
@@ -131,7 +138,8 @@ def _write_origin(pen: ImageDraw.ImageDraw, request: ReportRequest, size: tuple[
     if request.origin.demonstration:
         words = "DEMONSTRATION MODEL - values mean nothing for this person"
     _write(pen, (MARGIN_PX, first), words, WARNING, TEXT_PX)
-    _write(pen, (MARGIN_PX, second), f"Outline: {request.origin.name} {request.origin.version}", SOFT, TEXT_PX)
+    made = "Outline" if request.seen is None else "Model"
+    _write(pen, (MARGIN_PX, second), f"{made}: {request.origin.name} {request.origin.version}", SOFT, TEXT_PX)
     moment = local(request.created_at, request.sources[0].header)
     _write(pen, (width - MARGIN_PX, second), f"{moment:%Y-%m-%d %H:%M}", SOFT, TEXT_PX, right=True)
 

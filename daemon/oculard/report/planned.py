@@ -54,11 +54,11 @@ def planned_report(request: ReportRequest) -> Planned:
 
 
 def planned_companions(request: ReportRequest) -> tuple[Planned, ...]:
-    """What travels with the report: without a shape, nothing."""
+    """What travels with the report: without a shape and without views, nothing."""
     wanted = {
         Role.SEG: request.has_segmentation,
-        Role.SC: request.shape is not None and request.with_pictures,
-        Role.PDF: request.shape is not None and request.with_pdf,
+        Role.SC: request.has_picture and request.with_pictures,
+        Role.PDF: request.has_picture and request.with_pdf,
     }
     report = request.sop_instance_uid
     return tuple(

@@ -33,6 +33,17 @@ class ReadFinding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadView:
+    """What the model said of one view alone: its class, and the probability in % of each class by concept."""
+
+    name: str  # as in a manifest
+    meaning: str
+    choice: str  # code value of the class
+    choice_meaning: str
+    probabilities: dict[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadImage:
     """One image of the image library."""
 
@@ -90,6 +101,8 @@ class ReadReport:
     notices: tuple[str, ...]
     predecessor: Predecessor | None
     segmentation: str = ""  # SOP Instance UID of the outline's SEG, where there is one
+    certainty: float | None = None  # in %, where the model classifies views
+    views: tuple[ReadView, ...] = ()
 
 
 def read_report(data: bytes) -> ReadReport:
@@ -121,6 +134,8 @@ def read_report(data: bytes) -> ReadReport:
         notices=tuple(tree.texts(group, "notice")),
         predecessor=_predecessor(ds),
         segmentation="".join(tree.reference(item)[1] for item in tree.named(group, "referenced-segment")[:1]),
+        certainty=next((tree.number(item) for item in tree.named(group, "certainty")), None),
+        views=tuple(_view(item) for item in tree.named(group, "view-class")),
     )
 
 
@@ -170,6 +185,20 @@ def _number(item: Dataset) -> ReadFinding:
         uncertainty=tree.number(uncertainty[0]) if uncertainty else None,
         qualifier=qualifiers.get(tree.key(item, "NumericValueQualifierCodeSequence")),
         sources=tuple(tree.reference(image)[1] for image in tree.named(below, "source-of-measurement")),
+    )
+
+
+def _view(item: Dataset) -> ReadView:
+    below = tree.children(item)
+    what = tree.one(below, "view")
+    names = {tree.pair(code): role.removeprefix("view-") for role, code in table().terms.items()}
+    numbers = list(_of_ours(below, "NUM"))
+    return ReadView(
+        name=names.get(tree.answer(what), ""),
+        meaning=tree.meaning(what, "ConceptCodeSequence"),
+        choice=tree.answer(item)[0],
+        choice_meaning=tree.meaning(item, "ConceptCodeSequence"),
+        probabilities={tree.key(number, "ConceptNameCodeSequence")[0]: tree.number(number) for number in numbers},
     )
 
 

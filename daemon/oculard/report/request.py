@@ -12,6 +12,7 @@ from oculard.report.codes import concept, family
 from oculard.report.envelope import patient_key
 from oculard.report.shape import FoundShape
 from oculard.report.source import Grade, Source, require_plain
+from oculard.report.views import SeenViews
 from oculard_models.contract import Finding, Qualifier
 from oculard_models.manifest import Manifest, Output
 
@@ -141,9 +142,10 @@ class ReportRequest:
     generation: int = 1  # 1 for the first report, one more for each amendment
     predecessor: Predecessor | None = None
     shape: FoundShape | None = None  # None where no structure was found, or none was looked for
+    seen: SeenViews | None = None  # what a model that classifies views saw; None where it saw none
     parameters: tuple[str, ...] = ()  # ASCII, `name=value`: what the values depend on, such as the spacing
-    with_pictures: bool = False  # of the shape, as Secondary Capture
-    with_pdf: bool = False  # of the shape and its values, as Encapsulated PDF
+    with_pictures: bool = False  # of the shape or the views, as Secondary Capture
+    with_pdf: bool = False  # of the same and its values, as Encapsulated PDF
 
     def __post_init__(self) -> None:
         if self.eye not in EYES:
@@ -165,6 +167,8 @@ class ReportRequest:
         self._check_findings()
         if self.shape is not None:
             self._check_shape(self.shape)
+        if self.seen is not None:
+            self._check_seen(self.seen)
 
     def _check_sources(self) -> None:
         names = [source.sop_instance_uid for source in self.sources]
@@ -195,6 +199,14 @@ class ReportRequest:
             raise ValueError("a shape without an output that is measured of it")
         if shape.sop_instance_uid not in {source.sop_instance_uid for source in self.sources if source.used}:
             raise ValueError("the shape lies in a source that was not used")
+
+    def _check_seen(self, seen: SeenViews) -> None:
+        if self.shape is not None or self.eye not in ("R", "L"):
+            raise ValueError(f"views are of one eye and without a shape, got eye `{self.eye}`")
+        if (seen.classes, seen.choices) not in {(output.concept, output.choices) for output in self.outputs}:
+            raise ValueError("views without an output that names one of their classes")
+        if not any(source.used for source in self.sources):
+            raise ValueError("the views were made of no source that was used")
 
     @property
     def outcome(self) -> Outcome:
@@ -237,6 +249,25 @@ class ReportRequest:
         if self.shape is None:
             return None
         return {source.sop_instance_uid: source for source in self.sources}[self.shape.sop_instance_uid]
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is anything that a picture could show."""
+        return self.shape is not None or self.seen is not None
+
+    @property
+    def picture_source(self) -> Source | None:
+        """The image that the picture was made of; None without a picture."""
+        used = next((source for source in self.sources if source.used), None)
+        return used if self.seen is not None else self.shape_source
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """What picture and page are about: Japanese, English."""
+        if self.shape is not None:
+            return self.shape.japanese, self.shape.name
+        assert self.seen is not None, "only what has a picture has a headline"
+        return self.seen.concept.japanese, self.seen.concept.code.meaning
 
     @property
     def has_segmentation(self) -> bool:

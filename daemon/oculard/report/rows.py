@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from oculard.report.codes import Concept, concept
+from oculard.report.codes import Concept, concept, term
 from oculard.report.request import ReportRequest
 from oculard.report.shape import FoundShape
 from oculard_models.contract import Qualifier
@@ -62,8 +62,20 @@ def make_row(
     )
 
 
+def certainty_row(certainty: float) -> Row:
+    """The line of how sure a model states to be."""
+    return Row(
+        japanese="確信度（確率×一致した画像の割合）",
+        english=f"{term('certainty').meaning}: probability x share of views that agree",
+        value=f"{min(certainty, 100.0):.1f}",
+        unit="%",
+    )
+
+
 def rows_of(request: ReportRequest) -> tuple[Row, ...]:
     """The lines of a report that is being written, in the order of its outputs, for a sheet that names the structure.
+
+    A model that classifies views says last how sure it is.
 
     What was counted in pixels is left out where the same is known in mm: people compare eyes in mm.
     """
@@ -80,7 +92,8 @@ def rows_of(request: ReportRequest) -> tuple[Row, ...]:
         for known, found in pairs
         if not (in_mm and known.unit.value == "{pixels}")
     )
-    return tuple(row if request.shape is None else _shortened(row, request.shape) for row in rows)
+    lines = tuple(row if request.shape is None else _shortened(row, request.shape) for row in rows)
+    return lines if request.seen is None else (*lines, certainty_row(request.seen.certainty))
 
 
 def _shortened(row: Row, shape: FoundShape) -> Row:

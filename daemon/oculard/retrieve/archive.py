@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ COUNT = re.compile(r"[0-9]{1,9}")
 DAY = "%Y%m%d"  # DICOM DA, PS3.5 6.2
 HOURS = 24
 INSTANCES_MAX = 100_000  # of one study; no eye clinic has more
+MODALITIES_MAX = 100  # of one study, that are believed
+MODALITY_LENGTH = 16  # DICOM CS, PS3.5 6.2
 SOME_FAILED = "sub-operations-failed"
 Take = Callable[[Path], object]  # a finished Part 10 file in the spool, on its way into custody
 
@@ -173,6 +175,15 @@ class TooManyMatches(Permanent):
 def is_uid(text: str) -> bool:
     """Whether it has a UID's form and length (PS3.5 9.1)."""
     return UID.fullmatch(text) is not None
+
+
+def believed(modalities: Iterable[str], remarks: Counter[str]) -> tuple[str, ...]:
+    """The modalities of a study that can be some, and not more than a study may have; a remark for each other one."""
+    told = [text for text in modalities if text]
+    good = tuple(text for text in told[:MODALITIES_MAX] if len(text) <= MODALITY_LENGTH)
+    if len(good) < len(told):
+        remarks["modality-not-believed"] += len(told) - len(good)
+    return good
 
 
 def parse_count(text: str) -> int | None:

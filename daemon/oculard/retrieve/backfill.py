@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
 
 from oculard import log, settings_night
 from oculard.clock import Clock
-from oculard.errors import OculardError, Permanent, Transient
+from oculard.errors import Permanent, Transient
 from oculard.job import RetrievalEvent, Wish, backoff_s
 from oculard.retrieve.archive import (
     Archive,
@@ -19,8 +18,8 @@ from oculard.retrieve.archive import (
     StudyFailed,
     Take,
 )
-from oculard.retrieve.day import find_day
-from oculard.retrieve.restraint import Pace, Rest
+from oculard.retrieve.asking import Asking
+from oculard.retrieve.restraint import Pace, Rest, Standing
 from oculard.store.backfills import Backfills
 from oculard.store.queue import LeaseLost
 from oculard.store.reannotations import Again
@@ -28,7 +27,6 @@ from oculard.store.retrievals import Held, Retrieval, Retrievals
 
 COMMIT_LOOKS, COMMIT_S = 10, 0.5  # an archive may say that it is done before our intake has committed the last
 RETRY_TIMES, RETRY_S_MAX = 15, 900.0  # 30 s, 1 min, 2 min, ... until a study is tried again
-DAY_TRIES = 5  # of a day that the archive cannot answer for
 Annotate = Callable[
     [int, Wish], Again
 ]  # orders again, for a study that is here, what the serving bundles have not done
@@ -70,7 +68,7 @@ class _Case:
 
 
 class Backfilling:
-    """Fetches from one archive on one association at a time. `step` asks for one day, or fetches one study."""
+    """Fetches from one archive on one association at a time. `step` asks for (a part of) a day, or fetches a study."""
 
     def __init__(
         self,
@@ -83,48 +81,30 @@ class Backfilling:
         finds: bool = True,
     ) -> None:
         self._entry, self._archive, self._around = entry, archive, around
-        self._pace, self._rest = pace, rest  # shared by all associations of this archive
-        self._finds = finds  # one of them asks for days
-        self._tries: Counter[tuple[int, date]] = Counter()
+        self._pace = pace  # shared by all associations of this archive, as the rest is
+        self._standing = Standing(entry.name, rest, around.backfills, around.clock)
+        self._asking = Asking(entry.name, archive, around.backfills, self._standing) if finds else None
+        self._turns = deque([self._fetch] if self._asking is None else [self._fetch, self._asking.step])
+        self._had_turn = 0  # the order of which a study was fetched last
         self._lease_s = entry.study_s + 4 * entry.find_s + 60 + COMMIT_LOOKS * COMMIT_S
 
     def step(self) -> bool:
         """Do at most one thing; say whether there was one. Raises Transient where our own house is in trouble."""
-        if not self._rest.is_over(self._around.clock.now()):
+        now = self._around.clock.now()
+        if self._asking is not None:
+            self._asking.end_orders(now)
+        if not self._standing.rest.is_over(now):
             return False
         if not self._around.has_room():
             self._around.backfills.note(self._entry.name, "disk-full")
             return False
         anytime_only = not self._around.is_night()
-        return (self._finds and self._find(anytime_only)) or self._fetch(anytime_only)
+        self._turns.rotate()  # neither waits until the other has nothing left to do
+        return any(do(anytime_only) for do in self._turns)
 
     def close(self) -> None:
         """End what is under way, from another thread too; the study keeps its attempt."""
         self._archive.close()
-
-    def _find(self, anytime_only: bool) -> bool:
-        """Ask for one day of one back-fill, or end those that are through."""
-        backfills, name = self._around.backfills, self._entry.name
-        done = backfills.finish(name)
-        backfill = backfills.next_to_find(name, anytime_only=anytime_only)
-        if backfill is None or backfill.next_day is None:
-            if not self._rest.is_calm and not backfills.has_active(name):
-                self._rest.well(sends=True)  # nobody wants anything from it
-            return bool(done)
-        day = backfill.next_day
-        try:
-            studies = find_day(self._archive, day, backfill.range.modalities)
-        except (ArchiveAway, ArchiveRefused, StudyFailed) as why:
-            self._tries[backfill.id, day] += isinstance(why, StudyFailed)
-            if self._tries[backfill.id, day] < DAY_TRIES:
-                self._trouble(why)
-                return True
-            self._archive.remarks["day-not-answered"] += 1  # it will not; the others may
-            studies = []
-        self._well(sends=False)
-        backfills.found(backfill, day, [(one.study_instance_uid, one.study_date) for one in studies])
-        self._remark(backfill.id)
-        return True
 
     def _fetch(self, anytime_only: bool) -> bool:
         """Fetch one study, at the pace that is allowed."""
@@ -132,11 +112,16 @@ class Backfilling:
         if right is None:
             return False
         retrieval = self._around.retrievals.claim(
-            self._around.owner, self._entry.name, anytime_only=anytime_only, lease_s=self._lease_s
+            self._around.owner,
+            self._entry.name,
+            anytime_only=anytime_only,
+            lease_s=self._lease_s,
+            after=self._had_turn,
         )
         case = None if retrieval is None else _Case(retrieval)
         try:
             if case is not None:
+                self._had_turn = case.retrieval.backfill_id
                 self._settle(case, self._outcome(case))
         except LeaseLost as why:
             logger.warning("study fetched for nothing", reason=why.reason)  # somebody else has it, and will count it
@@ -161,7 +146,7 @@ class Backfilling:
         except Transient as why:  # our own house: database, vault
             self._settle(case, _Outcome(event=RetrievalEvent.RETRY, reason=why.reason, is_free=True))
             raise
-        self._well(sends=case.asked)
+        self._standing.well(sends=case.asked)
         return outcome
 
     def _bring(self, case: _Case) -> _Outcome:
@@ -172,7 +157,7 @@ class Backfilling:
         case.answered = True
         if expected is None:
             return _Outcome(event=RetrievalEvent.GONE, reason="study-gone")
-        if not missing(expected, held.known) and not self._is_wanted_again(case.retrieval, held):
+        if self._is_here(case.retrieval, expected, held):
             return _Outcome(event=RetrievalEvent.DONE, reason="held", expected=expected, held=held.present)
         around.retrievals.ask(case.retrieval)
         case.asked = True
@@ -188,9 +173,16 @@ class Backfilling:
             self._archive.remarks["archive-has-fewer"] += 1
         return _Outcome(event=RetrievalEvent.DONE, expected=expected, held=counted)
 
-    def _is_wanted_again(self, retrieval: Retrieval, held: Held) -> bool:
-        """Order again what a newer bundle wants of a study that is here; True when it needs images that are not."""
-        return held.study_id is not None and self._around.annotate(held.study_id, retrieval.wish).removed > 0
+    def _is_here(self, retrieval: Retrieval, expected: Mapping[str, int], held: Held) -> bool:
+        """Whether nothing needs to come; what a newer bundle wants of what is here is ordered again.
+
+        What retention removed comes only where that bundle wants it: then all of it, even if it comes by halves.
+        """
+        if missing(expected, held.known):
+            return False
+        again = None if held.study_id is None else self._around.annotate(held.study_id, retrieval.wish)
+        is_wanted = retrieval.was_asked or (again is not None and again.removed > 0)
+        return not (is_wanted and missing(expected, held.present))
 
     def _count(self, uid: str, held: Held) -> dict[str, int] | None:
         """What the archive has of a study, without the reports that it has from us; None when it has nothing."""
@@ -212,8 +204,8 @@ class Backfilling:
         It is, as far as we can know, when the archive was well before, or lost its speech on this study alone.
         """
         stumbled = case.answered and isinstance(why, ArchiveAway) and not isinstance(why, ArchiveBusy)
-        is_suspect = stumbled or self._rest.was_well
-        self._trouble(why, sends=case.asked)
+        is_suspect = stumbled or self._standing.rest.was_well
+        self._standing.trouble(why, sends=case.asked)
         return _Outcome(event=RetrievalEvent.RETRY, reason=why.reason, is_free=not is_suspect)
 
     def _settle(self, case: _Case, outcome: _Outcome) -> None:
@@ -233,7 +225,7 @@ class Backfilling:
             delay_s=delay_s if event is RetrievalEvent.RETRY else 0.0,
             **columns,
         )
-        self._remark(case.retrieval.backfill_id)
+        self._standing.remark(case.retrieval.backfill_id, self._archive.remarks)
         tell = logger.info if event is RetrievalEvent.DONE else logger.warning
         tell(
             "study fetched",
@@ -241,19 +233,6 @@ class Backfilling:
             reason=outcome.reason,
             study_instance_uid=case.retrieval.study_instance_uid,
         )
-
-    def _remark(self, backfill_id: int) -> None:
-        """Keep what the archive did wrong."""
-        self._around.backfills.remark(backfill_id, self._archive.remarks)
-        self._archive.remarks.clear()
-
-    def _trouble(self, why: OculardError, *, sends: bool = False) -> None:
-        self._rest.trouble(self._around.clock.now(), why, sends=sends)
-        self._around.backfills.note(self._entry.name, why.reason)
-
-    def _well(self, *, sends: bool) -> None:
-        if self._rest.well(sends=sends):
-            self._around.backfills.note(self._entry.name, None)
 
 
 def missing(expected: Mapping[str, int], held: Mapping[str, int]) -> bool:

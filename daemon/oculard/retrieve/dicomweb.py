@@ -12,13 +12,14 @@ from oculard import log
 from oculard.errors import Permanent, Rejected
 from oculard.retrieve.archive import (
     INSTANCES_MAX,
-    ArchiveSilent,
+    ArchiveAway,
     Days,
     Found,
     Retrieved,
     StudyFailed,
     Take,
     TooManyMatches,
+    believed,
     is_uid,
     parse_count,
 )
@@ -29,7 +30,6 @@ from oculard.store.vault import VaultUnreadable
 
 PAGE = 200  # matches of one answer
 STUDIES_TIMES, SERIES_TIMES = 20, 2  # a question as a whole may take so many times as long as one answer
-MODALITIES_MAX = 100  # of one study, that are believed
 STUDY_UID, STUDY_DATE, MODALITIES = "0020000D", "00080020", "00080061"
 SERIES_UID, INSTANCES, MODALITY, SOP_UID = "0020000E", "00201209", "00080060", "00080018"
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'  # PS3.18 8.7.3.5.2
@@ -58,10 +58,13 @@ class DicomWeb:
             asked = {"StudyDate": str(days), "includefield": MODALITIES}
             asked |= {"StudyTime": days.times} if days.times else {}
             asked |= {"ModalitiesInStudy": modality} if modality else {}
-            for match in self._pages("/studies", asked, self.matches_max - len(found), ends_at):
-                one = self._study(match, days)
-                if one is not None and (not modality or self._has(one, modality, ends_at)):
-                    found[one.study_instance_uid] = one
+            try:
+                for match in self._pages("/studies", asked, self.matches_max - len(found), ends_at):
+                    one = self._study(match, days)
+                    if one is not None and (not modality or self._has(one, modality, ends_at)):
+                        found[one.study_instance_uid] = one
+            except Gone as why:  # a proxy whose service is away says so too, or there never was one
+                raise ArchiveAway(f"archive `{self.web.name}` has no /studies below its url") from why
         return list(found.values())
 
     def count_series(self, study_instance_uid: str) -> dict[str, int]:
@@ -82,16 +85,16 @@ class DicomWeb:
         """As `Archive.retrieve`: the whole study in one answer, each part a file of its own."""
         name, taken = self.web.name, _Taken(take, self.remarks)
         ends_at = monotonic() + self.study_s
-        with self.web.answer(f"/studies/{study_instance_uid}", {}, AS_STORED, answer_s=self.study_s) as answer:
+        with self.web.answer(
+            f"/studies/{study_instance_uid}", {}, AS_STORED, answer_s=self.study_s, ends_at=ends_at
+        ) as answer:
             boundary = boundary_of(answer.headers.get("content-type", ""))
             if boundary is None:
                 raise StudyFailed(f"archive `{name}` did not answer with application/dicom parts")
             parts = Parts(boundary, self.spooler, taken, bytes_max=self.study_bytes_max)
             try:
-                for chunk in answer.iter_bytes():  # as it comes: a drip must not hide from the time
+                for chunk in answer.iter_bytes():
                     parts.feed(chunk)
-                    if monotonic() > ends_at:
-                        raise ArchiveSilent(f"archive `{name}` did not finish with a study in {self.study_s:g} s")
                 parts.end()
             except BadMultipart as why:
                 raise StudyFailed(f"archive `{name}`: {why}") from why
@@ -108,7 +111,10 @@ class DicomWeb:
         if one.modalities:
             return modality in one.modalities
         matches = self._pages(f"/studies/{one.study_instance_uid}/series", {}, INSTANCES_MAX, ends_at)
-        return any(_text(match, MODALITY) == modality for match in matches)
+        try:
+            return any(_text(match, MODALITY) == modality for match in matches)
+        except Gone:
+            return False  # it has vanished since it was found
 
     def _count_images(self, root: str, series_uid: str, ends_at: float) -> int:
         matches = self._pages(f"{root}/{series_uid}/instances", {}, INSTANCES_MAX, ends_at)
@@ -119,12 +125,12 @@ class DicomWeb:
 
         Raises TooManyMatches.
         """
-        seen, last = 0, None
+        seen, last = 0, b""
         while True:
-            page = self.web.page(path, asked | {"limit": str(PAGE), "offset": str(seen)}, ends_at)
-            if not page or page == last:  # an archive that ignores the offset would go on for ever
+            page, digest = self.web.page(path, asked | {"limit": str(PAGE), "offset": str(seen)}, ends_at)
+            if not page or digest == last:  # an archive that ignores the offset would go on for ever
                 return
-            seen, last = seen + len(page), page
+            seen, last = seen + len(page), digest
             if seen > most:
                 raise TooManyMatches(f"archive `{self.web.name}` has more than {most} matches")
             for match in page:
@@ -140,7 +146,7 @@ class DicomWeb:
         if not days.holds(day):
             self.remarks["match-of-another-day"] += 1
             return None
-        modalities = tuple(_texts(match, MODALITIES)[:MODALITIES_MAX])
+        modalities = believed(_texts(match, MODALITIES), self.remarks)
         return Found(study_instance_uid=uid, study_date=day, modalities=modalities)
 
     def _uid(self, match: Match, tag: str, parents: dict[str, str]) -> str | None:

@@ -18,6 +18,7 @@ from oculard.retrieve.archive import (
     Found,
     StudyFailed,
     TooManyMatches,
+    believed,
     is_uid,
     parse_count,
 )
@@ -27,7 +28,6 @@ from oculard.retrieve.receiving import UNREADABLE
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root, C-FIND
 FIND_CONTEXTS = (build_context(FIND, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]),)
 SUCCESS, CANCELLED, NO_RESOURCES = 0x0000, 0xFE00, 0xA700  # PS3.4 table C.4-1
-MODALITIES_MAX = 100  # of one study, that are believed
 STUDIES_TIMES, SERIES_TIMES = 20, 2  # a question as a whole may take so many times as long as one answer
 
 
@@ -113,7 +113,7 @@ class Finder:
         if not days.holds(day):
             self.remarks["match-of-another-day"] += 1
             return None
-        return Found(study_instance_uid=uid, study_date=day, modalities=_modalities(match))
+        return Found(study_instance_uid=uid, study_date=day, modalities=believed(_modalities(match), self.remarks))
 
     def _uid(self, match: Dataset, keyword: str, **parents: str) -> str | None:
         """A match's UID; None, and a remark, where it is no UID or not of what was asked for."""
@@ -170,10 +170,10 @@ def _text(match: Dataset, keyword: str) -> str:
     return "" if value is None else str(value).strip(" \0")
 
 
-def _modalities(match: Dataset) -> tuple[str, ...]:
+def _modalities(match: Dataset) -> list[str]:
     try:
         value = match.get("ModalitiesInStudy") or ()
         many = [value] if isinstance(value, str) else list(value)
     except UNREADABLE:
-        return ()
-    return tuple(str(text).strip() for text in many[:MODALITIES_MAX] if str(text).strip())
+        return []
+    return [str(text).strip() for text in many]

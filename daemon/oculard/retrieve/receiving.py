@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
@@ -33,6 +33,7 @@ UNREADABLE = (
     RecursionError,
     struct.error,
     InvalidDicomError,
+    BytesLengthException,  # of no kind above
     OSError,  # pydicom's, for a sequence without items
 )
 

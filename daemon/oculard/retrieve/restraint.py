@@ -1,15 +1,18 @@
-"""How much an archive is asked: a pace that is never exceeded, and a rest when it does not answer."""
+"""How much an archive is asked: a pace that is never exceeded, a rest when it does not answer, and who is told."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from datetime import datetime, timedelta
 
 from oculard import log
+from oculard.clock import Clock
 from oculard.errors import OculardError
 from oculard.job import backoff_s
 from oculard.retrieve.archive import ArchiveBusy, ArchiveRefused
 from oculard.store.alarms import Alarms
+from oculard.store.backfills import Backfills
 
 REST_S_MAX = 300.0
 SILENT_S = 900.0  # of trouble without an end, before somebody is called
@@ -95,3 +98,30 @@ class Rest:
         if clear and self._alarms.clear(ALARM, self._name):
             logger.info("archive answers again", name=self._name)
         return True
+
+
+class Standing:
+    """How we stand with an archive, and what its orders are told about it."""
+
+    def __init__(self, name: str, rest: Rest, backfills: Backfills, clock: Clock) -> None:
+        self._name, self.rest, self._backfills, self._clock = name, rest, backfills, clock
+
+    def trouble(self, why: OculardError, *, sends: bool = False) -> None:
+        """It does not answer, or refuses us: it rests, and its orders say why."""
+        self.rest.trouble(self._clock.now(), why, sends=sends)
+        self._backfills.note(self._name, why.reason)
+
+    def well(self, *, sends: bool) -> None:
+        """It answered; `sends`: it sent, too."""
+        if self.rest.well(sends=sends):
+            self._backfills.note(self._name, None)
+
+    def forget(self) -> None:
+        """Nobody wants anything from it: whatever the trouble was, it is none."""
+        if not self.rest.is_calm:
+            self.rest.well(sends=True)
+
+    def remark(self, backfill_id: int, remarks: Counter[str]) -> None:
+        """Keep what it did wrong with the order that it was asked for."""
+        self._backfills.remark(backfill_id, remarks)
+        remarks.clear()

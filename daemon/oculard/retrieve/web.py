@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,16 +20,17 @@ from oculard.retrieve.archive import (
     ArchiveNotTrusted,
     ArchiveRefused,
     ArchiveSilent,
-    Stopping,
     StudyFailed,
     TooManyMatches,
 )
+from oculard.retrieve.stopwatch import Stopwatch
 
-ANSWER_BYTES_MAX = 64 << 20  # of one page of JSON
+ANSWER_BYTES_MAX = 4 << 20  # of one page of JSON: 20 KiB for each match that we ask for
 AFTER_S_MAX = 900  # an archive may ask for so much patience
 BUSY = (408, 409, 425, 429, 503)
 GONE = (404, 410)
 FORBIDDEN = (401, 403, 407)
+AWAY = (502, 504)  # a proxy speaks: the archive behind it does not answer
 CAUSES_MAX = 10
 
 
@@ -52,64 +53,63 @@ class Web:
             follow_redirects=False,
             trust_env=False,
             headers={"User-Agent": "oculard", "Accept-Encoding": "identity"},  # 64 KiB can inflate to 64 MiB
+            limits=httpx.Limits(max_connections=1),  # the stopwatch knows one
         )
-        self._is_closed = False
-        self._under_way: httpx.Response | None = None
+        self._stopwatch = Stopwatch(name)
 
-    def page(self, path: str, asked: dict[str, str], ends_at: float) -> list[Any]:
-        """A list in JSON. Raises StudyFailed for what is none, TooManyMatches for one without end, or as `answer`."""
-        body = bytearray()
-        with self.answer(path, asked, "application/dicom+json", answer_s=self._answer_s) as answer:
+    def page(self, path: str, asked: dict[str, str], ends_at: float) -> tuple[list[Any], bytes]:
+        """A list in JSON, and the digest of its bytes.
+
+        Raises StudyFailed for what is none, TooManyMatches for one without end, or as `answer`.
+        """
+        body, kind = bytearray(), "application/dicom+json"
+        with self.answer(path, asked, kind, answer_s=self._answer_s, ends_at=ends_at) as answer:
             for chunk in answer.iter_bytes():
                 body += chunk
                 if len(body) > ANSWER_BYTES_MAX:
                     raise TooManyMatches(f"archive `{self.name}` answers without end")
-                if monotonic() > ends_at:
-                    raise ArchiveSilent(f"archive `{self.name}` was not done in time")
             if answer.status_code == httpx.codes.NO_CONTENT:
-                return []
+                return [], b""
         try:
             page = json.loads(body)
         except (ValueError, RecursionError) as why:
             raise StudyFailed(f"archive `{self.name}` answered a query with something else than JSON") from why
         if not isinstance(page, list):
             raise StudyFailed(f"archive `{self.name}` answered a query with something else than a list")
-        return page
+        return page, hashlib.sha256(body).digest()
 
     @contextmanager
-    def answer(self, path: str, asked: dict[str, str], accept: str, *, answer_s: float) -> Iterator[httpx.Response]:
-        """One answer with a good status. Raises what the other ones mean, and Stopping."""
-        timeout = httpx.Timeout(answer_s, connect=self._connect_s)
-        url, headers = f"{self._url}{path}", {"Accept": accept}
-        try:
-            self._check_open()
-            with self._client.stream("GET", url, params=asked, headers=headers, timeout=timeout) as answer:
-                self._under_way = answer
-                self._check_open()
-                self._judge(answer)
-                yield answer
-                self._check_open()  # what we ended looks as if it had come to its end
-        except httpx.HTTPError as why:
-            self._check_open()
-            raise self._meaning(why) from why
-        except StudyFailed:
-            self._check_open()
-            raise
-        finally:
-            self._under_way = None
+    def answer(
+        self, path: str, asked: dict[str, str], accept: str, *, answer_s: float, ends_at: float
+    ) -> Iterator[httpx.Response]:
+        """One answer with a good status, every byte of it in time. Raises what the other ones mean, and Stopping."""
+        check, timeout = self._stopwatch.check, httpx.Timeout(answer_s, connect=self._connect_s)
+        request = self._client.build_request(
+            "GET",
+            f"{self._url}{path}",
+            params=asked,
+            headers={"Accept": accept},
+            timeout=timeout,
+            extensions={"trace": self._stopwatch.trace},
+        )
+        with self._stopwatch.running(ends_at - monotonic()):
+            try:
+                check()
+                with contextlib.closing(self._client.send(request, stream=True)) as answer:
+                    check()
+                    self._judge(answer)
+                    yield answer
+                check()
+            except httpx.HTTPError as why:
+                check()
+                raise self._meaning(why) from why
+            except StudyFailed:
+                check()
+                raise
 
     def close(self) -> None:
-        """End the answer that is under way, from another thread too, and ask nothing more."""
-        self._is_closed, answer = True, self._under_way
-        if answer is None:
-            return
-        connection = answer.extensions["network_stream"].get_extra_info("socket")
-        with contextlib.suppress(OSError, AttributeError):  # it has just ended by itself
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not TLS's: that would break the thread that reads
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise Stopping("no question is asked any more")
+        """End what is under way, from another thread too, and ask nothing more."""
+        self._stopwatch.close()
 
     def _judge(self, answer: httpx.Response) -> None:
         status, said = answer.status_code, f"archive `{self.name}` answered {answer.status_code}"
@@ -121,6 +121,8 @@ class Web:
             raise ArchiveRefused(said)
         if status in GONE:
             raise Gone(said)
+        if status in AWAY:
+            raise ArchiveAway(said)
         if status >= 500:
             raise StudyFailed(said)
         raise ArchiveRefused(said, hint="[[archives]] url is its DICOMweb root")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -20,6 +20,9 @@ DAY = "%Y%m%d"  # DICOM DA
 YEARS = 1900, 2999  # of study dates: a year without its four digits would be no DICOM date
 REMARKS_MAX = 50  # different ones
 ACTIVE = ("finding", "retrieving")
+ARCHIVE_UNKNOWN = "archive-unknown"
+NOT_ANSWERED = "day-not-answered"
+GAPS = (NOT_ANSWERED, "too-many-matches")  # remarks that say that not all studies of the days are known
 ONE_DAY = timedelta(days=1)
 
 
@@ -66,6 +69,11 @@ class Backfill:
     created_at: datetime
 
     @property
+    def gaps(self) -> int:
+        """How many days or hours the archive could not be asked for."""
+        return gaps(self.remarks)
+
+    @property
     def next_day(self) -> date | None:
         """The first day that has not been asked for; None when all have."""
         day = self.range.first if self.found_to is None else self.found_to + ONE_DAY
@@ -107,14 +115,14 @@ class Backfills:
             wanted = Range(archive=archive, first=max(since, day - days_max * ONE_DAY), last=day, modalities=modalities)
             return self._insert(connection, wanted.columns(), actor="upkeep", origin="night")
 
-    def next_to_find(self, archive: str, *, anytime_only: bool) -> Backfill | None:
-        """The oldest one that has days to ask for."""
+    def next_to_find(self, archive: str, *, anytime_only: bool, after: int = 0) -> Backfill | None:
+        """Of those that have days to ask for, the one whose turn it is after the one that had it last."""
         table = tables.backfill
         query = select(table).where(table.c.archive == archive, table.c.state == "finding")
         if anytime_only:
             query = query.where(table.c.anytime == 1)
         with self._database.read() as connection:
-            row = connection.execute(query.order_by(table.c.id).limit(1)).first()
+            row = connection.execute(query.order_by(*in_turn(after)).limit(1)).first()
         return None if row is None else _backfill(row)
 
     def found(self, backfill: Backfill, day: date, studies: Iterable[tuple[str, str]]) -> bool:
@@ -166,7 +174,8 @@ class Backfills:
     def finish(self, archive: str) -> list[int]:
         """End the back-fills that have nothing left to do. Gives them."""
         table, retrieval = tables.backfill, tables.retrieval
-        left = exists().where(retrieval.c.backfill_id == table.c.id, retrieval.c.state.not_in(RETRIEVAL.ends))
+        under_way = retrieval.c.state.in_((RETRIEVAL.ready, RETRIEVAL.held))  # as the index has it
+        left = exists().where(retrieval.c.backfill_id == table.c.id, under_way)
         over = (table.c.archive == archive, table.c.state == "retrieving", ~left)
         if not self._has(*over):
             return []
@@ -270,6 +279,22 @@ class Backfills:
     ) -> None:
         what = {"kind": "backfill", "subject_id": backfill_id, "study_id": None, "name": name}
         record(connection, at=self._clock.now(), actor=actor, source=source, target=target, **what)  # type: ignore[arg-type]
+
+
+def gaps(remarks: Mapping[str, int]) -> int:
+    """How many days or hours an archive could not be asked for."""
+    return sum(remarks.get(reason, 0) for reason in GAPS)
+
+
+def why_waiting(archive: str, state: str, reason: str | None, *, known: Collection[str]) -> str | None:
+    """Why an order does not go on; one whose archive is in the configuration no more never will."""
+    return ARCHIVE_UNKNOWN if state in ACTIVE and archive not in known else reason
+
+
+def in_turn(after: int) -> tuple[ColumnElement[Any], ...]:
+    """The order in which orders are served: that of the night first, then each in turn after the last one."""
+    table = tables.backfill
+    return (table.c.origin != "night"), (table.c.id <= after), table.c.id
 
 
 def _backfill(row: Row[Any]) -> Backfill:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -23,13 +22,26 @@ from oculard import __version__
 from oculard.clock import Clock
 from oculard.errors import Misconfigured, Permanent
 from oculard.store import tables
+from oculard.store.bringing import Brought, bring, make_folder
 from oculard.store.copying import Tell, copied
 from oculard.store.database import Database
-from oculard.store.manifest import FILES, MANIFEST, OURS, Entry, Manifest, Part, read_index
+from oculard.store.identity import known_id
+from oculard.store.manifest import (
+    FILES,
+    MANIFEST,
+    OURS,
+    BackupDamaged,
+    Entry,
+    Manifest,
+    Part,
+    read_index,
+    read_manifest,
+)
 from oculard.store.vault import Vault, sync_file, sync_folder
 
 COUNTED = ("study", "instance", "job", "report", "delivery", "event")
 ROWS = 1000  # of the index at once
+LOCK = ".lock"
 
 
 class BackupFailed(Permanent):
@@ -37,15 +49,6 @@ class BackupFailed(Permanent):
 
     reason = "backup-not-written"
     hint = "is there room, and may this user write there? The backup before is as it was"
-
-
-@dataclass(slots=True, kw_only=True)
-class Brought:
-    """What became of the vault's files."""
-
-    new: int = 0
-    there: int = 0  # an earlier backup had brought them
-    missing: int = 0
 
 
 class Backup:
@@ -56,15 +59,26 @@ class Backup:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Prepare the folder, and hold it against another backup. Raises Misconfigured or BackupFailed."""
+        """Prepare the folder, and hold it against another backup; of one that comes to no end nothing stays.
+
+        Raises Misconfigured or BackupFailed.
+        """
         if self._folder.resolve().is_relative_to(self._vault.folder.resolve()):
             raise Misconfigured("a backup does not belong into [store] folder", hint="take another disk, or a share")
         with _written():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # one that was there keeps its mode
-            handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            # A file, and for writing: a folder cannot be locked on every share.
+            handle = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            _lock(handle, self._folder)
-            yield
+            if _lock(handle, self._folder):
+                with _written():
+                    self._clear()  # after one that was killed
+            try:
+                yield
+            except BaseException:
+                with suppress(OSError):  # what failed is said, not this
+                    self._clear()
+                raise
         finally:
             os.close(handle)
 
@@ -77,6 +91,7 @@ class Backup:
         with _written():
             with copied(self._database, copy, tell) as connection:
                 revision = MigrationContext.configure(connection).get_current_revision()
+                vault_id = known_id(connection) or ""
                 counts = {name: _count(connection, name) for name in COUNTED}
                 files = _write_index(connection, index, tell)
             for path in (copy, index):
@@ -86,6 +101,7 @@ class Backup:
                 revision=str(revision),
                 made_at=now,
                 kind="sqlite" if is_sqlite else "postgresql",
+                vault_id=vault_id,
                 database=Part.of(copy),
                 index=Part.of(index),
                 counts=counts,
@@ -102,22 +118,33 @@ class Backup:
                 target = self._folder / FILES / entry.path
                 if target.parent != last:  # the index is in the order of paths
                     sync_folder(last)
-                    last = _make_folder(target.parent)
-                if _has_size(target, entry.size_bytes):
-                    brought.there += 1
-                elif _bring(self._vault.path(entry.path), target):
-                    brought.new += 1
-                else:
-                    brought.missing += 1
+                    last = make_folder(target.parent)
+                bring(entry, self._vault.path(entry.path), target, brought)
                 tell("files", number, draft.files)
             sync_folder(last)
         return brought
 
+    def _clear(self) -> None:
+        """Delete every database and index that no manifest names."""
+        try:
+            manifest = read_manifest(self._folder)
+        except BackupDamaged:
+            if (self._folder / MANIFEST).exists():
+                return  # a person may still make sense of it
+            named = list[str]()
+        else:
+            named = [manifest.database.name, manifest.index.name]
+        for path in list(self._folder.iterdir()):
+            if OURS.match(path.name) and path.name not in named:
+                path.unlink(missing_ok=True)
+
     def publish(self, draft: Manifest, files: Brought | None) -> Manifest:
         """Make the draft the backup, in one step; then delete what the one before alone needed."""
         if files is not None:
-            draft = replace(draft, has_files=True, missing=files.missing)
+            draft = replace(draft, has_files=True, missing=files.missing + files.damaged)
         with _written():
+            for part in (draft.database, draft.index):  # on a share without locks another backup may have cleared them
+                sync_file(self._folder / part.name)
             new = self._folder / f"{MANIFEST}.new"
             with _private(new) as file:
                 file.write(draft.write())
@@ -125,19 +152,19 @@ class Backup:
             sync_folder(self._folder)
             os.replace(new, self._folder / MANIFEST)
             sync_folder(self._folder)
-            for path in list(self._folder.iterdir()):
-                if OURS.match(path.name) and path.name not in (draft.database.name, draft.index.name):
-                    path.unlink()
+            self._clear()
         return draft
 
 
-def _lock(handle: int, folder: Path) -> None:
+def _lock(handle: int, folder: Path) -> bool:
+    """Whether the folder is held; on a share that knows no locks it is not."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as why:
         raise Misconfigured(f"another backup into {folder} is running") from why
     except OSError:
-        pass  # a share that knows no locks: two backups at once have names of their own
+        return False  # two backups at once have names of their own
+    return True
 
 
 def _write_index(connection: Connection, path: Path, tell: Tell) -> int:
@@ -163,42 +190,6 @@ def _write_index(connection: Connection, path: Path, tell: Tell) -> int:
 
 def _count(connection: Connection, table: str) -> int:
     return int(connection.execute(select(func.count()).select_from(tables.metadata.tables[table])).scalar_one())
-
-
-def _bring(source: Path, target: Path) -> bool:
-    """Link a file that is never changed, or copy it where no link is possible; False when it is not there."""
-    new = target.with_name(f"{target.name}.new")
-    new.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(source, new)
-        except FileNotFoundError:
-            return False
-        except OSError:  # another disk, another user, too many links
-            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            shutil.copyfile(source, new)
-            sync_file(new)
-    except FileNotFoundError:
-        new.unlink(missing_ok=True)
-        return False
-    os.replace(new, target)
-    return True
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False
-
-
-def _make_folder(path: Path) -> Path:
-    """A private folder with its parents, each synced."""
-    if not path.is_dir():
-        _make_folder(path.parent)
-        path.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(path.parent)
-    return path
 
 
 @contextmanager

@@ -14,10 +14,20 @@ from sqlalchemy import URL, Connection, NullPool, create_engine
 
 from oculard.errors import Misconfigured, Permanent
 from oculard.store.database import BUSY_S, Database
+from oculard.store.vault import sync_file, sync_folder
 
 PAGES = 1000  # of SQLite's file at once
 PROGRAM_S_MAX = 6 * 3600
-WORDS_MAX = 300
+MEANINGS = {  # of what PostgreSQL's programs say; their own words may quote a row, and so a patient
+    "server version mismatch": "it is older than the server",
+    "unsupported version": "it is older than the one that wrote the dump",
+    "authentication failed": "the server refuses the user or the password",
+    "no password supplied": "the server wants a password",
+    "permission denied": "the database's user has not the right",
+    "must be owner": "the database's user is not its owner",
+    "No space left": "there is no room",
+    "connection to server": "the server cannot be reached",
+}
 Tell = Callable[[str, int, int], None]  # what is being done, how much of it, out of how much
 
 
@@ -57,12 +67,11 @@ def put_back(copy: Path, database: Database) -> None:
         new = file.with_name(f"{file.name}.new")
         shutil.copyfile(copy, new)
         new.chmod(0o640)
-        handle = os.open(new, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+        sync_file(new)
         for rest in ("-wal", "-shm"):  # of the empty database: they would be applied to this one
             file.with_name(file.name + rest).unlink(missing_ok=True)
         os.replace(new, file)
+        sync_folder(file.parent)
     except OSError as why:
         raise CopyFailed(f"cannot write {file}: {why.strerror}") from why
 
@@ -93,7 +102,7 @@ def _run(url: URL, program: str, arguments: list[str]) -> None:
         raise Misconfigured(f"{program} is not there", hint=hint)
     # `URL.set` would keep the password: None means nothing to it.
     plain = url._replace(drivername="postgresql", password=None).render_as_string(hide_password=False)
-    environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
+    environment = os.environ | {"LC_ALL": "C"} | ({"PGPASSWORD": str(url.password)} if url.password else {})
     command = [path, "--no-owner", "--no-privileges", "--no-password", f"--dbname={plain}", *arguments]
     try:
         done = subprocess.run(  # noqa: S603  the server's own program
@@ -102,5 +111,7 @@ def _run(url: URL, program: str, arguments: list[str]) -> None:
     except subprocess.TimeoutExpired as why:
         raise CopyFailed(f"{program} did not end in {PROGRAM_S_MAX} s") from why
     if done.returncode:
-        words = done.stderr.decode("utf-8", errors="replace").strip()[:WORDS_MAX]
-        raise CopyFailed(f"{program} failed: {words}", hint="is it of the server's version or newer?")
+        words = done.stderr.decode("utf-8", errors="replace")
+        meaning = next((told for phrase, told in MEANINGS.items() if phrase in words), f"exit code {done.returncode}")
+        hint = f"the server's log says why; {program} must be of the server's version or newer"
+        raise CopyFailed(f"{program} failed: {meaning}", hint=hint)

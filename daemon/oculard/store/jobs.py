@@ -1,26 +1,31 @@
-"""Jobs: ordered by the plan, claimed by workers, finished together with their report and its deliveries."""
+"""Jobs: claimed by workers, finished together with their report and its deliveries, moved by upkeep and by people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, false, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, String, and_, cast, insert, literal, or_, select
 
 from oculard.clock import Clock
-from oculard.job import AMENDS, JOB, DeliveryState, JobEvent, JobState, Order
+from oculard.job import AMENDS, JOB, DeliveryState, JobEvent, JobState
 from oculard.night import Hours
 from oculard.store import tables
+from oculard.store.claims import choose
 from oculard.store.database import Database
 from oculard.store.events import record
+from oculard.store.orders import TWIN, Orders
+from oculard.store.portions import portions
 from oculard.store.queue import Queue, Ticket
 
 if TYPE_CHECKING:
     from oculard_models.contract import Finding
 
 MANY = ("findings", "companions")  # of a report: tables of their own
+# Of a job's work; a report says how many seconds each took. `read`, `layers` and `views` are an OCT volume's alone.
+STAGES = ("examine", "read", "layers", "views", "estimate", "report")
+NOT_BEGUN = (JobState.WAITING, JobState.QUEUED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,10 @@ class NewReport:
     took: dict[str, float]  # seconds by stage
     companions: tuple[Companion, ...] = ()  # in the order in which they are sent, before the SR
 
+    def __post_init__(self) -> None:
+        if not self.took.keys() <= set(STAGES):
+            raise ValueError(f"expected the stages {', '.join(STAGES)}, got {', '.join(self.took)}")
+
 
 class Jobs:
     """The queue of jobs."""
@@ -100,16 +109,7 @@ class Jobs:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
         self.queue = Queue(database, clock, tables.job, JOB, study_of=_study_of)
-
-    def order(self, connection: Connection, study_id: int, orders: Sequence[Order], *, actor: str) -> list[int]:
-        """Put the plan's jobs into the queue, inside the settling transaction. Known inputs give no second job."""
-        wanted = self.unknown(connection, study_id, orders)
-        new = [order for order in wanted if not self._refresh(connection, study_id, order, actor)]
-        return [self._insert(connection, study_id, order, actor) for order in new]
-
-    def unknown(self, connection: Connection, study_id: int, orders: Sequence[Order]) -> list[Order]:
-        """Those of the orders that no job has had: of other inputs, or for another bundle."""
-        return [order for order in orders if not self._is_known(connection, study_id, order)]
+        self.orders = Orders(clock, self.queue)
 
     def claim(self, owner: str, *, lease_s: float, limit: int, attempts_max: int, hours: Hours) -> list[Job]:
         """Up to `limit` jobs of one estimator: that of the most urgent job, so that they can share a batch.
@@ -117,23 +117,13 @@ class Jobs:
         Of the night's jobs as many as are expected to end before the window does. A job may be claimed once more than
         `attempts_max`: that last time only to report that it failed.
         """
-        table, now = tables.job, self._clock.now()
-        may = (table.c.attempts <= attempts_max, _is_first(), _in_hours(hours, now))
-        ready = select(table.c.id, table.c.family, table.c.estimator, table.c.run_window, table.c.attempts)
-        ready = ready.where(table.c.state == JobState.QUEUED, table.c.run_after <= now, *may)
+        now = self._clock.now()
         with self._database.read() as connection:
-            first = connection.execute(ready.order_by(table.c.priority, table.c.id).limit(1)).first()
-        if first is None:
+            choice = choose(connection, now, limit=limit, attempts_max=attempts_max, hours=hours)
+        if choice is None:
             return []
-        # What a worker has died of, or met trouble with, is tried alone: it must not spend its neighbours' attempts.
-        company = table.c.attempts == 0 if first.attempts == 0 else table.c.id == first.id
-        where = [table.c.family == first.family, table.c.estimator == first.estimator, company, *may]
-        fitting = hours.fitting(first.estimator, now)
-        if first.run_window == "night":
-            limit = min(limit, fitting)
-        elif fitting < limit:
-            where.append(table.c.run_window == "now")  # a full batch would carry night jobs past the window
-        tickets = self.queue.claim(owner, lease_s=lease_s, limit=limit, where=where, order=(table.c.priority,))
+        order = (tables.job.c.priority,)
+        tickets = self.queue.claim(owner, lease_s=lease_s, limit=choice.limit, where=choice.where, order=order)
         with self._database.read() as connection:
             return [_job(connection, ticket) for ticket in tickets]
 
@@ -193,7 +183,7 @@ class Jobs:
 
     def give_up(self, *, attempts_max: int, actor: str) -> int:
         """Fail what even the attempt to report its failure did not survive. Says how many; they have no report."""
-        spent = (tables.job.c.attempts > attempts_max,)
+        spent = tables.job.c.attempts > attempts_max
         return self._move_all(JobState.QUEUED, JobEvent.GIVE_UP, spent, actor=actor, reason="attempts-spent")
 
     def adopt(self, family: str, estimator: str, *, eyes: Sequence[str], actor: str) -> int:
@@ -201,12 +191,19 @@ class Jobs:
 
         `eyes`: those that the bundle has jobs for; one on both eyes stays with a bundle that combines them.
         """
-        table = tables.job
-        other = (table.c.family == family, table.c.estimator != estimator, table.c.eye.in_(eyes))
-        return sum(
-            self._move_all(state, JobEvent.REFRESH, other, actor=actor, reason="estimator-changed", estimator=estimator)
-            for state in (JobState.WAITING, JobState.QUEUED)
-        )
+        other = and_(_for_others(family, estimator, eyes), ~_has_twin(estimator))
+        change = {"reason": "estimator-changed", "estimator": estimator}
+        return sum(self._move_all(state, JobEvent.REFRESH, other, actor=actor, **change) for state in NOT_BEGUN)
+
+    def drop_twins(self, family: str, estimator: str, *, eyes: Sequence[str], actor: str) -> int:
+        """End what cannot be adopted: that bundle has a job of the same images, from the time before it was replaced.
+
+        A dropped job lays no claim to its images: its own bundle may come back, and be given them again.
+        """
+        twins = and_(_for_others(family, estimator, eyes), _has_twin(estimator))
+        nothing = literal("dropped ") + cast(tables.job.c.id, String)
+        change = {"reason": TWIN, "inputs_digest": nothing}
+        return sum(self._move_all(state, JobEvent.DROP, twins, actor=actor, **change) for state in NOT_BEGUN)
 
     def requeue(self, *, job_id: int | None = None, actor: str) -> int:
         """A person lets failed jobs run again: one, or all. Their next report is a new one that names the old.
@@ -219,12 +216,12 @@ class Jobs:
             later.c.family == table.c.family,
             _amends(later.c.eye, table.c.eye),
         )
-        replaced = select(later.c.id).where(*same, later.c.id > table.c.id).exists()
-        where = (~replaced,) if job_id is None else (~replaced, table.c.id == job_id)
+        replaces = (later.c.id > table.c.id, later.c.reason.is_distinct_from(TWIN))
+        last = ~select(later.c.id).where(*same, *replaces).exists()
         return self._move_all(
             JobState.FAILED,
             JobEvent.REQUEUE,
-            where,
+            last if job_id is None else and_(last, table.c.id == job_id),
             actor=actor,
             run_after=self._clock.now(),
             attempts=0,
@@ -233,96 +230,22 @@ class Jobs:
         )
 
     def _move_all(
-        self, source: JobState, event: JobEvent, where: Sequence[ColumnElement[bool]], *, actor: str, **columns: Any
+        self, source: JobState, event: JobEvent, where: ColumnElement[bool], *, actor: str, **columns: Any
     ) -> int:
-        query = select(tables.job.c.id).where(tables.job.c.state == source, *where)
-        with self._database.read() as connection:
-            if connection.execute(query.limit(1)).first() is None:
-                return 0
-        with self._database.write() as connection:
-            ids = connection.execute(query).scalars().all()
-            return sum(self.queue.move(connection, row_id, source, event, actor=actor, **columns) for row_id in ids)
-
-    def _is_known(self, connection: Connection, study_id: int, order: Order) -> bool:
-        table = tables.job
+        """Move the jobs that a condition holds for, as long as it does: of 40,000 some have changed meanwhile."""
+        table, count = tables.job, 0
         query = select(table.c.id).where(
-            *_same_work(study_id, order),
-            table.c.eye == order.eye,
-            table.c.estimator == order.estimator,
-            table.c.inputs_digest == order.inputs_digest,
-        )
-        return connection.execute(query).first() is not None
-
-    def _refresh(self, connection: Connection, study_id: int, order: Order, actor: str) -> bool:
-        """Give a job that nobody has looked at yet the newer inputs, instead of estimating the older ones first.
-
-        A job on one eye becomes the job on both, when the other eye has come.
-        """
-        table = tables.job
-        untouched = connection.execute(
-            select(table.c.id, table.c.state)
-            .where(*_same_work(study_id, order), table.c.state.in_((JobState.WAITING, JobState.QUEUED)))
-            .where(table.c.attempts == 0, table.c.generation == 0, table.c.estimator == order.estimator)
-            .order_by(table.c.id.desc())
-            .limit(1)
-            .with_for_update()
-        ).first()
-        if untouched is None:
-            return False
-        moved = self.queue.move(
-            connection,
-            untouched.id,
-            JobState(untouched.state),
-            JobEvent.REFRESH,
-            actor=actor,
-            reason="inputs-changed",
-            eye=order.eye,
-            after_job_id=_newest(connection, study_id, order, before=untouched.id),
-            inputs_digest=order.inputs_digest,
-            priority=order.priority,
-            run_window=order.window,
-        )
-        assert moved, "the row is locked by this transaction"
-        if untouched.state == JobState.WAITING and order.window == "now":
-            now = self._clock.now()
-            self.queue.move(connection, untouched.id, JobState.WAITING, JobEvent.RELEASE, actor=actor, run_after=now)
-        connection.execute(delete(tables.job_input).where(tables.job_input.c.job_id == untouched.id))
-        _insert_inputs(connection, untouched.id, order)
-        return True
-
-    def _insert(self, connection: Connection, study_id: int, order: Order, actor: str) -> int:
-        now, table = self._clock.now(), tables.job
-        state = JobState.WAITING if order.window == "night" else JobState.QUEUED
-        job_id = connection.execute(
-            insert(table)
-            .values(
-                study_id=study_id,
-                family=order.family,
-                eye=order.eye,
-                estimator=order.estimator,
-                inputs_digest=order.inputs_digest,
-                run_window=order.window,
-                priority=order.priority,
-                after_job_id=_newest(connection, study_id, order),
-                created_at=now,
-                state=state,
-                run_after=now,
-                changed_at=now,
-            )
-            .returning(table.c.id)
-        ).scalar_one()
-        _insert_inputs(connection, job_id, order)
-        record(
-            connection,
-            at=now,
-            kind="job",
-            subject_id=job_id,
-            study_id=study_id,
-            name="ordered",
-            target=state,
-            actor=actor,
-        )
-        return int(job_id)
+            table.c.state == source, where
+        )  # in no order: SQLite would go through all jobs
+        with self._database.read() as connection:
+            ids = connection.execute(query).scalars().all()
+        for some in portions(sorted(ids), self._clock):
+            with self._database.write() as connection:
+                count += sum(
+                    self.queue.move(connection, row_id, source, event, actor=actor, guard=where, **columns)
+                    for row_id in some
+                )
+        return count
 
     def _deliver(self, connection: Connection, report_id: int, study_id: int, peer: str) -> None:
         now, table = self._clock.now(), tables.delivery
@@ -342,46 +265,22 @@ class Jobs:
         )
 
 
-def _same_work(study_id: int, order: Order) -> tuple[ColumnElement[bool], ...]:
-    """The jobs whose reports the order's report would amend."""
+def _for_others(family: str, estimator: str, eyes: Sequence[str]) -> ColumnElement[bool]:
+    """The jobs of a family that another bundle should do, on eyes that this one has jobs for."""
     table = tables.job
-    return table.c.study_id == study_id, table.c.family == order.family, table.c.eye.in_(AMENDS[order.eye])
+    return and_(table.c.family == family, table.c.estimator != estimator, table.c.eye.in_(eyes))
+
+
+def _has_twin(estimator: str) -> ColumnElement[bool]:
+    """The bundle has, or had, a job of the same images already."""
+    table, twin = tables.job, tables.job.alias("twin")
+    same = (twin.c[name] == table.c[name] for name in ("study_id", "family", "eye", "inputs_digest"))
+    return select(twin.c.id).where(*same, twin.c.estimator == estimator).exists()
 
 
 def _amends(later: ColumnElement[str], earlier: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether a report on the later eye amends one on the earlier."""
     return or_(*(and_(later == eye, earlier.in_(amended)) for eye, amended in AMENDS.items()))
-
-
-def _newest(connection: Connection, study_id: int, order: Order, *, before: int | None = None) -> int | None:
-    """The newest job that the order's report amends; None when it is the first."""
-    table = tables.job
-    older = () if before is None else (table.c.id < before,)
-    query = select(table.c.id).where(*_same_work(study_id, order), *older).order_by(table.c.id.desc()).limit(1)
-    return connection.execute(query).scalar_one_or_none()
-
-
-def _insert_inputs(connection: Connection, job_id: int, order: Order) -> None:
-    rows = [{"job_id": job_id, "instance_id": instance_id} for instance_id in order.instance_ids]
-    connection.execute(insert(tables.job_input), rows)
-
-
-def _is_first() -> ColumnElement[bool]:
-    """The job it amends, if any, has ended: else the amended report could not name its predecessor."""
-    earlier = tables.job.alias("earlier")
-    ended = (
-        select(earlier.c.id).where(earlier.c.id == tables.job.c.after_job_id, earlier.c.state.in_(JOB.ends)).exists()
-    )
-    return or_(tables.job.c.after_job_id.is_(None), ended)
-
-
-def _in_hours(hours: Hours, now: datetime) -> ColumnElement[bool]:
-    """A night job may begin only if it is expected to end before the window does; a day job always may."""
-    table = tables.job
-    fitting = [name for name in hours.expected_s if hours.fitting(name, now)]
-    measured = table.c.estimator.in_(fitting)
-    first = table.c.estimator.not_in(list(hours.expected_s)) if hours.fitting("", now) else false()
-    return or_(table.c.run_window == "now", measured, first)
 
 
 def _job(connection: Connection, ticket: Ticket) -> Job:

@@ -12,18 +12,18 @@ from typing import Any
 
 from oculard.errors import Permanent
 from oculard.store.digests import digest_of
+from oculard.store.vault import DIGEST, Vault
 
 MANIFEST = "manifest.json"
 FILES = "files"  # the folder of the vault's files, laid out as the vault
+DAMAGED = ".damaged"  # one that was found so, until the next backup has brought it anew
 KINDS = ("sqlite", "postgresql")
 NAME = re.compile(r"^(database|vault-index)-[0-9TZ]+-[0-9a-f]{8}\.(sqlite|dump|jsonl)$")
 OURS = re.compile(r"^(database|vault-index)-[0-9TZ]+-[0-9a-f]{8}\.")  # with the journal of a copy that was killed
-DIGEST = re.compile(r"^[0-9a-f]{64}$")
+VAULT_ID = re.compile(r"^([0-9a-f]{32})?$")
 MANIFEST_BYTES_MAX = 1 << 16
 LINE_MAX = 1000
-
-
-KEPT = re.compile(r"^(instances|reports)/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{64}\.dcm$")
+ROOMS = ("instances", "reports")
 
 
 class BackupDamaged(Permanent):
@@ -60,8 +60,10 @@ class Entry:
     size_bytes: int  # of the file
 
     def __post_init__(self) -> None:
-        if not KEPT.match(self.path) or not DIGEST.match(self.sha256) or self.size_bytes < 0:
+        if not DIGEST.match(self.sha256) or self.size_bytes < 0:
             raise ValueError("not a file of a vault")
+        if self.path not in [Vault.place(room, self.sha256) for room in ROOMS]:
+            raise ValueError("a file's place is its digest's")
 
     @property
     def room(self) -> str:
@@ -77,6 +79,7 @@ class Manifest:
     revision: str  # of the database
     made_at: datetime
     kind: str
+    vault_id: str  # of the vault that belongs to it; "" where it had none yet
     database: Part
     index: Part
     counts: dict[str, int]  # rows by table
@@ -85,7 +88,7 @@ class Manifest:
     missing: int  # of them, because the vault did not have them
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS or self.made_at.tzinfo is None:
+        if self.kind not in KINDS or self.made_at.tzinfo is None or not VAULT_ID.match(self.vault_id):
             raise ValueError("not a manifest")
 
     def write(self) -> str:
@@ -126,6 +129,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
         revision=str(values["revision"]),
         made_at=datetime.fromisoformat(values["made_at"]),
         kind=str(values["kind"]),
+        vault_id=str(values["vault_id"]),
         database=Part(**values["database"]),
         index=Part(**values["index"]),
         counts={str(name): int(count) for name, count in values["counts"].items()},

@@ -11,15 +11,16 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Subquery, Table, a
 
 from oculard.job import DELIVERY, JOB, RETRIEVAL, DeliveryState, JobEvent, JobState, Machine
 from oculard.store import tables
-from oculard.store.backfills import ACTIVE
+from oculard.store.backfills import ACTIVE, gaps
 from oculard.store.database import Database
+from oculard.store.jobs import STAGES
 from oculard.store.night_jobs import ACTOR
 
 Row = dict[str, Any]
 ENDED = (JobEvent.DONE, JobEvent.REJECT, JobEvent.GIVE_UP)
 SLOWEST = 5
 LISTED_MAX = 200  # rows of one list: more are counted elsewhere, and nobody reads them
-REPORTS_MAX = 200_000  # of one night
+UNFETCHED_MAX = 200_000  # studies of one back-fill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,20 +77,22 @@ class Mornings:
             event.join(job, job.c.id == event.c.subject_id), columns, *what, *_within(event.c.at, span)
         )
 
-    def took(self, span: Span) -> list[Row]:
-        """How long each job took that got a report: job, family, eye, estimator, seconds; the longest first."""
+    def took(self, span: Span) -> dict[tuple[str, str], float]:
+        """By family and estimator, the mean of the seconds that a job took which got a report."""
         report, job = tables.report, tables.job
-        query = (
-            select(report.c.job_id, job.c.family, job.c.eye, report.c.estimator, report.c.took)
-            .join_from(report, job, job.c.id == report.c.job_id)
-            .where(*_within(report.c.created_at, span))
-            .limit(REPORTS_MAX)
-        )
+        query = select(job.c.family, report.c.estimator, func.avg(_seconds()))
+        query = query.join_from(report, job, job.c.id == report.c.job_id).where(*_within(report.c.created_at, span))
         with self._database.read() as connection:
-            rows = [dict(row._mapping) for row in connection.execute(query).all()]
-        for row in rows:
-            row["seconds"] = sum(value for value in row.pop("took").values() if isinstance(value, int | float))
-        return sorted(rows, key=lambda row: -row["seconds"])
+            rows = connection.execute(query.group_by(job.c.family, report.c.estimator)).all()
+        return {(family, estimator): mean_s for family, estimator, mean_s in rows}
+
+    def slowest(self, span: Span) -> list[Row]:
+        """The jobs with a report that took longest."""
+        report, job = tables.report, tables.job
+        query = select(report.c.job_id, job.c.family, job.c.eye, report.c.estimator, _seconds().label("seconds"))
+        query = query.join_from(report, job, job.c.id == report.c.job_id).where(*_within(report.c.created_at, span))
+        with self._database.read() as connection:
+            return _rows(connection, query.order_by(_seconds().desc(), report.c.id).limit(SLOWEST))
 
     def models(self, span: Span) -> list[Row]:
         """Which weights made the reports."""
@@ -192,12 +195,13 @@ class Mornings:
             states = self._counted(retrieval, (retrieval.c.state, retrieval.c.reason), mine)
             row["studies"] = [state | {"ended": state["state"] in RETRIEVAL.ends} for state in states]
             row["missing"] = self._missing(mine)
+            row["gaps"] = gaps(row["remarks"])
         return found
 
     def _missing(self, mine: ColumnElement[bool]) -> int:
         """Instances that the archive said it has, and that did not come, of the studies that failed."""
         table = tables.retrieval
-        query = select(table.c.expected, table.c.held).where(mine, table.c.state == "failed").limit(REPORTS_MAX)
+        query = select(table.c.expected, table.c.held).where(mine, table.c.state == "failed").limit(UNFETCHED_MAX)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return sum(max(0, count - row.held.get(uid, 0)) for row in rows for uid, count in row.expected.items())
@@ -238,6 +242,13 @@ class Mornings:
 
 def _rows(connection: Connection, query: Any) -> list[Row]:
     return [dict(row._mapping) for row in connection.execute(query).all()]
+
+
+def _seconds() -> ColumnElement[float]:
+    """How long the job of a report took: its stages together."""
+    took = tables.report.c.took
+    first, *others = (func.coalesce(took[stage].as_float(), 0.0) for stage in STAGES)
+    return sum(others, start=first)
 
 
 def _within(at: ColumnElement[Any], span: Span) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

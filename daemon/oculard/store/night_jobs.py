@@ -19,14 +19,15 @@ from oculard.clock import Clock
 from oculard.job import JobEvent, JobState
 from oculard.night import Window
 from oculard.store import tables
+from oculard.store.claims import is_first
 from oculard.store.database import Database
+from oculard.store.portions import PAUSE_S, PORTION, portions
 from oculard.store.queue import Queue
 from oculard.store.roles import DEAD_S
 
 ACTOR = "night"  # who releases and withdraws, in the events
 OVER = "night-over"
 AHEAD = 2000  # so many jobs of a family are let run at most before the workers have begun them: the rest follows
-PORTION = 200  # a transaction moves no more: intake must not wait for it
 MEASURED = 200  # the newest reports of an estimator tell how long its next job takes
 SHORTEST_S = 0.001
 LINE_MAX = 200_000  # more than any night can reach
@@ -119,10 +120,11 @@ class NightJobs:
             ]
 
     def speeds(self) -> dict[str, Speed]:
-        """By estimator, how long its newest jobs took here."""
+        """By estimator, how long its newest jobs took here that were done."""
         with self._database.read() as connection:
             names = list(_distinct(connection, tables.report.c.estimator))
-            return {name: _speed(connection, name) for name in names}
+            found = ((name, _speed(connection, name)) for name in names)
+            return {name: speed for name, speed in found if speed is not None}
 
     def workers(self) -> int:
         """How many workers are alive."""
@@ -132,10 +134,13 @@ class NightJobs:
             return int(connection.execute(query).scalar_one())
 
     def _release_family(self, family: str, window: Window, quota: int | None) -> int:
-        count, moved = 0, PORTION
-        while moved == PORTION and self._has_room(family, window, quota):
+        count = 0
+        while self._has_room(family, window, quota):
             moved = self._release_some(family, window, quota)
             count += moved
+            if moved < PORTION:
+                break
+            self._clock.sleep(PAUSE_S)
         return count
 
     def _has_room(self, family: str, window: Window, quota: int | None) -> bool:
@@ -144,7 +149,7 @@ class NightJobs:
 
     def _release_some(self, family: str, window: Window, quota: int | None) -> int:
         table, now = tables.job, self._clock.now()
-        query = select(table.c.id).where(WAITING, OF_NIGHT, table.c.family == family)
+        query = select(table.c.id).where(WAITING, OF_NIGHT, table.c.family == family, is_first())
         query = query.order_by(table.c.priority, table.c.id).limit(PORTION)
         with self._database.write() as connection:
             # Locked first, counted then: of two that release at once, the second counts what the first has done.
@@ -161,17 +166,15 @@ class NightJobs:
 
     def _spent(self, connection: Connection, family: str, window: Window) -> int:
         """How much of the family's quota this night has had."""
-        used = connection.execute(_used(window).where(tables.job.c.family == family)).first()
-        return used.used if used else 0
+        return sum(row.used for row in connection.execute(_used(window)) if row.family == family)
 
     def _withdraw(self, *where: ColumnElement[bool]) -> int:
         table, count = tables.job, 0
         query = select(table.c.id).where(table.c.state == JobState.QUEUED, OF_NIGHT, *where)
         with self._database.read() as connection:
             ids = connection.execute(query).scalars().all()
-        for start in range(0, len(ids), PORTION):
+        for some in portions(ids, self._clock):
             with self._database.write() as connection:
-                some = ids[start : start + PORTION]
                 count += self._move(connection, some, JobState.QUEUED, JobEvent.WITHDRAW, reason=OVER)
         return count
 
@@ -207,9 +210,10 @@ def _used(window: Window) -> Select[tuple[str, int]]:
     )
     return (
         select(table.c.family, func.count(event.c.subject_id.distinct()).label("used"))
-        .join_from(event, table, table.c.id == event.c.subject_id)
-        .where(event.c.at >= window.start, event.c.kind == "job", event.c.name == JobEvent.RELEASE)
-        .where(event.c.actor == ACTOR, ~withdrawn)
+        # An outer join, though each event has its job: SQLite would go through all jobs of all years.
+        .join_from(event, table, table.c.id == event.c.subject_id, isouter=True)
+        .where(event.c.at >= window.start, event.c.at < window.end)
+        .where(event.c.kind == "job", event.c.name == JobEvent.RELEASE, event.c.actor == ACTOR, ~withdrawn)
         .group_by(table.c.family)
     )
 
@@ -223,9 +227,14 @@ def _distinct(connection: Connection, column: Column[str], *where: ColumnElement
             yield value
 
 
-def _speed(connection: Connection, estimator: str) -> Speed:
-    report = tables.report
-    query = select(report.c.took).where(report.c.estimator == estimator).order_by(report.c.id.desc()).limit(MEASURED)
+def _speed(connection: Connection, estimator: str) -> Speed | None:
+    """Of the jobs that were done: an ungradable image or a failure ends at once, and says nothing of the next job."""
+    report, job = tables.report, tables.job
+    done = (job.c.state == JobState.REPORTED, job.c.generation == report.c.generation)
+    query = select(report.c.took).join_from(report, job, job.c.id == report.c.job_id)
+    query = query.where(report.c.estimator == estimator, *done).order_by(report.c.id.desc()).limit(MEASURED)
     took = sorted(sum(stages.values()) for stages in connection.execute(query).scalars())
+    if not took:
+        return None
     p90_s = took[math.ceil(0.9 * len(took)) - 1]
     return Speed(mean_s=max(SHORTEST_S, fmean(took)), p90_s=max(SHORTEST_S, p90_s), reports=len(took))

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, select, union_all
 
 from oculard.errors import Permanent, Rejected
 from oculard.store import tables
-from oculard.store.database import Database
+from oculard.store.database import Database, hold_files
 from oculard.store.digests import digest_of
 from oculard.store.vault import Vault
 
@@ -66,10 +66,19 @@ class Orphans:
         except (Rejected, Permanent, OSError):
             pass  # whatever it is, nothing is deleted
         with self._database.write() as connection:
+            hold_files(connection, [stray.path])
             if any(row.removed_at is None for row in _known(connection, "instances", [stray.path])):
                 return True  # its own sender brought it while we read
             self._vault.set_aside(stray.path)
         return False
+
+    def delete(self, stray: Stray, *, older_than: datetime) -> bool:
+        """Delete an unknown report's file, if it is unknown and old at this very moment. Raises VaultUnwritable."""
+        with self._database.write() as connection:
+            hold_files(connection, [stray.path])
+            if _known(connection, "reports", [stray.path]) or not self._is_older(stray.path, older_than):
+                return False
+            return self._vault.delete(stray.path)
 
     def damaged(self, after_id: int, *, limit: int) -> tuple[int, list[str]]:
         """Look at the files of the instances that follow one: the last that was looked at, and which are not whole.

@@ -66,7 +66,7 @@ class Reannotations:
             locked = select(tables.study.c.id).where(tables.study.c.id == study_id).with_for_update()
             connection.execute(locked).one()
             found = self._look(connection, study_id, decide)
-            jobs = self._jobs.order(connection, study_id, found.orders, actor=actor)
+            jobs = self._jobs.orders.put(connection, study_id, found.orders, actor=actor)
             return Again(orders=found.orders, under_way=found.under_way, removed=found.removed, jobs=tuple(jobs))
 
     def _look(self, connection: Connection, study_id: int, decide: Decide) -> Again:
@@ -81,7 +81,7 @@ class Reannotations:
             .order_by(table.c.id)
         ).all()
         kept = [Kept(**{name: getattr(row, name) for name in Kept.__dataclass_fields__}) for row in rows]
-        new = self._jobs.unknown(connection, study_id, decide(kept))
+        new = self._jobs.orders.unknown(connection, study_id, decide(kept))
         removed = {row.id for row in rows if row.removed_at is not None}
         free = [order for order in new if not _is_under_way(connection, study_id, order)]
         orders = tuple(order for order in free if removed.isdisjoint(order.instance_ids))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -15,10 +16,11 @@ from oculard.store import tables
 from oculard.store.copying import Tell, put_back
 from oculard.store.database import Database
 from oculard.store.digests import digest_of
-from oculard.store.manifest import FILES, BackupDamaged, Entry, Manifest, Part, read_index, read_manifest
+from oculard.store.identity import Identity
+from oculard.store.manifest import DAMAGED, FILES, BackupDamaged, Entry, Manifest, Part, read_index, read_manifest
 from oculard.store.orphans import Orphans
 from oculard.store.roles import Roles
-from oculard.store.vault import PARTS, Vault, not_written
+from oculard.store.vault import PARTS, RESTORING, Vault, not_written, sync_file, sync_folder
 
 FULL = ("study", "instance", "job", "report", "caller", "event")  # a row in one of them is somebody's work
 
@@ -59,6 +61,7 @@ class Restore:
 
     def __init__(self, database: Database, vault: Vault, clock: Clock, folder: Path) -> None:
         self._database, self._vault, self._clock, self._folder = database, vault, clock, folder
+        self._identity = Identity(database, vault)
 
     def verify(self, tell: Tell) -> tuple[Manifest, list[str]]:
         """See that the backup is what was written; gives its manifest and the vault's files that are not.
@@ -79,8 +82,23 @@ class Restore:
             tell("verifying", number, manifest.files)
         return manifest, damaged + (absent if len(absent) > manifest.missing else [])  # the backup says so of some
 
-    def check_place(self, manifest: Manifest, *, is_dead: Callable[[str], bool]) -> None:
-        """See that the database may become the backup's. Raises NotEmpty, DaemonAlive or Misconfigured."""
+    def set_aside(self, damaged: Collection[str]) -> None:
+        """Let the next backup bring anew what is damaged; it lies beside until then. Raises BackupDamaged."""
+        for path in damaged:
+            copy = self._folder / FILES / path
+            try:
+                os.replace(copy, copy.with_name(f"{copy.name}{DAMAGED}"))
+            except FileNotFoundError:
+                pass  # it is not there at all: the next backup brings it
+            except OSError as why:
+                hint = "delete them in the backup: the next `oculard backup --files` brings them anew"
+                raise BackupDamaged(f"damaged files cannot be set aside: {why.strerror}", hint=hint) from why
+
+    def check_place(self, manifest: Manifest, *, is_dead: Callable[[str], bool]) -> bool:
+        """See that the database may become the backup's; whether it is so already, of a restore that broke off.
+
+        Raises NotEmpty, DaemonAlive, NotOurVault or Misconfigured.
+        """
         if (manifest.kind == "sqlite") != self._database.is_sqlite:
             raise Misconfigured(f"it is a backup of {manifest.kind}", hint="[store] database_url names another kind")
         if not self._database.knows(manifest.revision):
@@ -88,11 +106,12 @@ class Restore:
                 f"the backup has revision {manifest.revision}, which this program does not know",
                 hint=f"restore it with oculard {manifest.version} or newer",
             )
+        self._identity.check_restore(manifest.vault_id)
         file = self._database.file
         if file is not None and not file.exists():
             if file.with_name(f"{file.name}-wal").exists():
                 raise NotEmpty(f"{file} is gone, and its -wal is still there")
-            return
+            return False
         try:
             with self._database.read() as connection:
                 full, has_roles = _full(connection)
@@ -101,13 +120,20 @@ class Restore:
         roles = Roles(self._database, self._clock)
         if has_roles and any(roles.is_alive(role) and not is_dead(role.name) for role in roles.list()):
             raise DaemonAlive("a daemon is running on this database")
-        if full:
+        if full and not self._has_begun(manifest):
             raise NotEmpty("there is a database with rows already")
+        return full
 
     def put_database(self, manifest: Manifest) -> tuple[str | None, str]:
         """Let the copy be the database, and upgrade it; gives the old revision and the new."""
+        self._begin(manifest)
         put_back(self._folder / manifest.database.name, self._database)
+        return self.go_on()
+
+    def go_on(self) -> tuple[str | None, str]:
+        """Upgrade the database that is there, and let the vault be its own; gives the old revision and the new."""
         revisions = self._database.upgrade()
+        self._identity.accept()
         with self._database.write() as connection:
             connection.execute(delete(tables.role))  # processes of that time
         return revisions
@@ -135,7 +161,24 @@ class Restore:
                     taken = orphans.recover(stray, take)
                     again.taken, again.aside = again.taken + taken, again.aside + (not taken)
             tell("looking for later images", part + 1, PARTS)
+        (self._vault.folder / RESTORING).unlink(missing_ok=True)
         return again
+
+    def _begin(self, manifest: Manifest) -> None:
+        """Note which backup it is whose rows will be in the database: it may go on then, where it breaks off."""
+        note = self._vault.folder / RESTORING
+        try:
+            note.write_text(manifest.database.sha256, encoding="ascii")
+            sync_file(note)
+            sync_folder(self._vault.folder)
+        except OSError as why:
+            raise not_written("cannot write into the vault", why) from why
+
+    def _has_begun(self, manifest: Manifest) -> bool:
+        try:
+            return (self._vault.folder / RESTORING).read_bytes() == manifest.database.sha256.encode()
+        except OSError:
+            return False
 
     def _copy(self, source: Path, entry: Entry) -> bool:
         """Copy one file into the vault by its spool; False when the backup has none of that size."""

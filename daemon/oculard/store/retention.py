@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, and_, exists, or_,
 from oculard.clock import Clock
 from oculard.job import DeliveryState, JobState
 from oculard.store import tables
-from oculard.store.database import Database
+from oculard.store.database import Database, hold_files
 from oculard.store.events import record
 from oculard.store.vault import Vault
 
@@ -43,7 +43,7 @@ class Retention:
 
     def remove_reports(self, study_ids: Collection[int], *, done_before: datetime) -> int:
         """Remove the report files, companions included, of those studies of which all was done before a moment."""
-        return self._remove(tables.report, study_ids, done_before, ())
+        return self._remove(tables.report, study_ids, done_before, (~_is_nowhere_else(),))
 
     def delete_unused(self, study_id: int, paths: Iterable[str]) -> int:
         """Delete files whose rows are all marked as removed. Says how many. Raises VaultUnwritable."""
@@ -52,6 +52,7 @@ class Retention:
             some = paths[start : start + PATHS_MAX]
             with self._database.write() as connection:
                 _lock(connection, study_id)
+                hold_files(connection, some)  # the same bytes may come for another study
                 used = _living(connection, some)
                 for path in sorted(set(some) - used):
                     deleted += self._vault.delete(path)
@@ -134,6 +135,18 @@ def _differs() -> ColumnElement[bool]:
     alarm, instance = tables.alarm, tables.instance
     standing = (alarm.c.name == "differing-duplicate", alarm.c.cleared_at.is_(None))
     return exists().where(*standing, alarm.c.subject == instance.c.sop_instance_uid).correlate(instance)
+
+
+def _is_nowhere_else() -> ColumnElement[bool]:
+    """A report with a companion that no peer took: it is in the vault alone."""
+    report, companion, delivery, sent = tables.report, tables.report_object, tables.delivery, tables.delivery_object
+    taken = (
+        exists()
+        .where(delivery.c.report_id == companion.c.report_id, sent.c.delivery_id == delivery.c.id)
+        .where(sent.c.sop_instance_uid == companion.c.sop_instance_uid, sent.c.reason.is_(None))
+        .correlate(companion)
+    )
+    return exists().where(companion.c.report_id == report.c.id, ~taken).correlate(report)
 
 
 def _is_done(before: datetime, committing: Collection[str]) -> ColumnElement[bool]:

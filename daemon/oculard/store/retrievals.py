@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, select, union, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, exists, select, union, update
 
 from oculard.clock import Clock
-from oculard.job import RetrievalEvent, RetrievalState, Wish
+from oculard.job import RETRIEVAL, RetrievalEvent, RetrievalState, Wish
 from oculard.store import tables
-from oculard.store.backfills import ACTIVE
+from oculard.store.backfills import ACTIVE, in_turn
 from oculard.store.database import Database
 from oculard.store.queue import Queue, Ticket
 
@@ -25,6 +26,7 @@ class Retrieval:
     backfill_id: int
     study_instance_uid: str
     wish: Wish
+    was_asked: bool = False  # the archive was asked to send it before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +45,17 @@ class Retrievals:
     def __init__(self, database: Database, clock: Clock, queue: Queue) -> None:
         self._database, self._clock, self._queue = database, clock, queue
 
-    def claim(self, owner: str, archive: str, *, anytime_only: bool, lease_s: float) -> Retrieval | None:
-        """The next study to fetch from an archive."""
+    def claim(
+        self, owner: str, archive: str, *, anytime_only: bool, lease_s: float, after: int = 0
+    ) -> Retrieval | None:
+        """The next study to fetch from an archive, of the order whose turn it is after the one that had it last."""
         backfill, table = tables.backfill, tables.retrieval
-        active = select(backfill.c.id).where(backfill.c.archive == archive, backfill.c.state.in_(ACTIVE))
-        if anytime_only:
-            active = active.where(backfill.c.anytime == 1)
-        tickets = self._queue.claim(
-            owner, lease_s=lease_s, where=(table.c.backfill_id.in_(active),), order=(table.c.backfill_id,)
-        )
+        turn = _next_order(archive, self._clock.now(), anytime_only=anytime_only, after=after)
+        tickets = self._queue.claim(owner, lease_s=lease_s, where=(table.c.backfill_id == turn,))
         if not tickets:
             return None
-        query = select(table.c.backfill_id, table.c.study_instance_uid, backfill.c.families, backfill.c.anytime)
+        columns = (table.c.backfill_id, table.c.study_instance_uid, table.c.asked_at)
+        query = select(*columns, backfill.c.families, backfill.c.anytime)
         query = query.join_from(table, backfill).where(table.c.id == tickets[0].id)
         with self._database.read() as connection:
             row = connection.execute(query).one()
@@ -63,14 +64,20 @@ class Retrievals:
             backfill_id=row.backfill_id,
             study_instance_uid=row.study_instance_uid,
             wish=_wish(row.families, row.anytime),
+            was_asked=row.asked_at is not None,
         )
 
     def ask(self, retrieval: Retrieval) -> None:
-        """Remember that the archive is asked to send now: what comes from here on comes by this back-fill."""
-        table = tables.retrieval
+        """Remember that the archive is asked to send now. Where nothing is here, what comes comes by this back-fill."""
+        table, uid, now = tables.retrieval, retrieval.study_instance_uid, self._clock.now()
+        same = (table.c.study_instance_uid == uid, table.c.id != retrieval.ticket.id)
         with self._database.write() as connection:
+            brings = int(not _is_any_present(connection, uid))
             first = (table.c.id == retrieval.ticket.id, table.c.asked_at.is_(None))
-            connection.execute(update(table).where(*first).values(asked_at=self._clock.now()))
+            asked = connection.execute(update(table).where(*first).values(asked_at=now, brings=brings))
+            if asked.rowcount and brings:  # what others brought has been annotated and removed
+                over = table.c.state.in_(RETRIEVAL.ends)
+                connection.execute(update(table).where(*same, over).values(brings=0))
 
     def settle(
         self,
@@ -125,10 +132,9 @@ class Retrievals:
 
 
 def brought() -> ColumnElement[bool]:
-    """A study that came by a retrieval: nothing of it was here before the archive was asked."""
+    """A study that came by a retrieval: nothing of it was here when the archive was asked."""
     table, study = tables.retrieval, tables.study
-    same = table.c.study_instance_uid == study.c.study_instance_uid
-    return same & (table.c.asked_at <= study.c.first_received_at)
+    return (table.c.study_instance_uid == study.c.study_instance_uid) & (table.c.brings == 1)
 
 
 def is_being_brought() -> ColumnElement[bool]:
@@ -140,6 +146,24 @@ def is_being_brought() -> ColumnElement[bool]:
         .where(brought(), under_way, backfill.c.id == table.c.backfill_id, backfill.c.state.in_(ACTIVE))
         .correlate(tables.study)
     )
+
+
+def _next_order(archive: str, now: datetime, *, anytime_only: bool, after: int) -> ScalarSelect[int]:
+    """Of the orders that have a study which may be fetched now, the one whose turn it is."""
+    backfill, ready = tables.backfill, tables.retrieval.alias("ready")
+    is_ready = (ready.c.state == RetrievalState.WANTED, ready.c.run_after <= now)
+    has_one = exists().where(ready.c.backfill_id == backfill.c.id, *is_ready)
+    query = select(backfill.c.id).where(backfill.c.archive == archive, backfill.c.state.in_(ACTIVE), has_one)
+    if anytime_only:
+        query = query.where(backfill.c.anytime == 1)
+    return query.order_by(*in_turn(after)).limit(1).scalar_subquery()
+
+
+def _is_any_present(connection: Connection, study_instance_uid: str) -> bool:
+    """Whether an image of a study is here that retention has not removed."""
+    table, study = tables.instance, tables.study
+    query = select(table.c.id).join_from(table, study).where(study.c.study_instance_uid == study_instance_uid)
+    return connection.execute(query.where(table.c.removed_at.is_(None)).limit(1)).first() is not None
 
 
 def _ours(connection: Connection, study_id: int) -> frozenset[str]:

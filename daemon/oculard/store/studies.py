@@ -98,7 +98,7 @@ class Studies:
                 actor=actor,
                 reason=why,
             )
-            return self._jobs.order(connection, study_id, self._plan(connection, study_id, decide), actor=actor)
+            return self._jobs.orders.put(connection, study_id, self._plan(connection, study_id, decide), actor=actor)
 
     def _plan(
         self, connection: Connection, study_id: int, decide: Callable[[Sequence[Kept]], Sequence[Order]]
@@ -109,7 +109,7 @@ class Studies:
         """
         kept, gone = _kept(connection, study_id), _removed(connection, study_id)
         orders = decide(kept)
-        new = self._jobs.unknown(connection, study_id, orders) if gone else []
+        new = self._jobs.orders.unknown(connection, study_id, orders) if gone else []
         if all(gone.isdisjoint(order.instance_ids) for order in new):
             return orders
         return decide([image for image in kept if image.id not in gone])

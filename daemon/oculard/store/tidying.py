@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -50,10 +53,12 @@ class Tidying:
         if free <= FREE_SHARE * pages or free * page <= FREE_BYTES:
             return []
         live, file = (pages - free) * page, self._database.file
-        # It writes a copy beside the file and once more into the log (https://www.sqlite.org/lang_vacuum.html).
-        if live > LIVE_BYTES_MAX or (file is not None and shutil.disk_usage(file.parent).free < 3 * live):
+        if file is None or live > LIVE_BYTES_MAX or shutil.disk_usage(file.parent).free < 3 * live:
             return []
-        connection.exec_driver_sql("VACUUM")
+        with _copy_in(connection, file.parent.absolute()) as is_there:
+            if not is_there:
+                return []
+            connection.exec_driver_sql("VACUUM")
         return ["main"]
 
     def _vacuum_tables(self, connection: Connection) -> list[str]:
@@ -68,3 +73,17 @@ class Tidying:
         finally:
             connection.exec_driver_sql("RESET statement_timeout")
         return sorted(due)
+
+
+@contextmanager
+def _copy_in(connection: Connection, folder: Path) -> Iterator[bool]:
+    """Let SQLite write a VACUUM's copy into a folder, and not into /var/tmp; it goes once more into the log, which lies
+    beside the file (https://www.sqlite.org/lang_vacuum.html). Gives whether this SQLite can.
+    """
+    quoted = str(folder).replace("'", "''")
+    connection.exec_driver_sql(f"PRAGMA temp_store_directory = '{quoted}'")
+    try:
+        row = connection.exec_driver_sql("PRAGMA temp_store_directory").first()
+        yield row is not None and row[0] == str(folder)
+    finally:
+        connection.exec_driver_sql("PRAGMA temp_store_directory = ''")

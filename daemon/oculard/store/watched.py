@@ -14,6 +14,7 @@ from oculard.store.database import Database, insert_or
 
 GROWING, REFUSED = "growing", "refused"  # outcomes; the others are those of custody
 UNREADABLE = "unreadable"
+GONE = -1  # bytes: no file has so many
 TOUCH_EVERY = timedelta(days=1)  # how often a file that is still there is noted down again
 
 
@@ -72,6 +73,13 @@ class Watched:
         """Note down what became of a file."""
         with self._database.write() as connection:
             self._put(connection, folder, seen)
+
+    def went(self, folder: str, path: str) -> None:
+        """A file was moved away: whatever comes under its name is another one, even if it has its size and time."""
+        table = tables.watched_file
+        which = (table.c.folder == folder, table.c.path == path)
+        with self._database.write() as connection:
+            connection.execute(update(table).where(*which).values(size_bytes=GONE))
 
     def grow(self, folder: str, files: Iterable[Seen]) -> None:
         """Note down which files are on their way for long: these, and no others any more."""

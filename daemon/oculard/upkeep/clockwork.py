@@ -77,9 +77,13 @@ class Chores:
     def adopt(self) -> None:
         """Let the bundles in force serve what still waits for an older version of theirs."""
         for family in self.families.values():
-            count = self.jobs.adopt(family.name, family.estimator, eyes=family.eyes, actor="upkeep")
+            name, estimator = family.name, family.estimator
+            count = self.jobs.adopt(name, estimator, eyes=family.eyes, actor="upkeep")
             if count:
-                logger.info("jobs adopted", family=family.name, estimator=family.estimator, count=count)
+                logger.info("jobs adopted", family=name, estimator=estimator, count=count)
+            dropped = self.jobs.drop_twins(name, estimator, eyes=family.eyes, actor="upkeep")
+            if dropped:
+                logger.info("jobs dropped", reason="twin-job", family=name, estimator=estimator, count=dropped)
 
     def chase_commitments(self) -> None:
         """Send again what a peer took and never committed to."""

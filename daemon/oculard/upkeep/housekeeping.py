@@ -96,7 +96,7 @@ class Housekeeping:
         count = 0
         for stray in self._strays("reports"):
             if stray.study_id is None:
-                count += self.vault.delete(stray.path)
+                count += self.orphans.delete(stray, older_than=self._young())
             else:
                 count += self.retention.delete_unused(stray.study_id, [stray.path])
         if count:
@@ -106,8 +106,11 @@ class Housekeeping:
         """Those of the next part of a room; a whole round takes 256 wake-ups."""
         part = self._parts.get(room, self._first_part())
         self._parts[room] = (part + 1) % PARTS
-        old: datetime = self.clock.now() - YOUNG
-        return list(self.orphans.strays(room, part, older_than=old))
+        return list(self.orphans.strays(room, part, older_than=self._young()))
+
+    def _young(self) -> datetime:
+        """What came since then may be on its way."""
+        return self.clock.now() - YOUNG
 
     def _first_part(self) -> int:
         """Where a new process begins: not always at the same, or a daemon that often starts would see no other."""

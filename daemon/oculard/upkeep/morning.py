@@ -12,9 +12,10 @@ from oculard.errors import Misconfigured
 from oculard.night import Window, last_window, window_of
 from oculard.settings import Settings
 from oculard.settings_night import DAYS
+from oculard.store.backfills import ARCHIVE_UNKNOWN, why_waiting
 from oculard.store.database import Database
 from oculard.store.forecast import days_left
-from oculard.store.mornings import SLOWEST, Mornings, Row, Span
+from oculard.store.mornings import Mornings, Row, Span
 from oculard.store.vault import GIB, Vault
 from oculard.upkeep.morning_rows import bad_ends, families, not_reached, peers, reasons
 
@@ -90,6 +91,8 @@ class Morning:
             "parked": self.totals["parked_still"],
             "standing": self.standing,
             "unfetched": self.unfetched,
+            "unasked": _sum(self.backfills, "gaps"),
+            "stranded": sum(row["reason"] == ARCHIVE_UNKNOWN for row in self.backfills),
         }
         return {name: count for name, count in matters.items() if count}
 
@@ -128,7 +131,7 @@ class MorningMaker:
         before = last_window(night, window.end - A_MOMENT, zone)
         span = Span(start=before.end, end=min(window.end, now))
         told = Mornings(self.database)
-        ended, took, bad = told.ended(span), told.took(span), told.bad_ends(span)
+        ended, bad = told.ended(span), told.bad_ends(span)
         patients = told.patients([row["job_id"] for row in bad]) if night.report_patients else {}
         free, mark = self.vault.free_gib(), self.settings.store.disk_free_min_gib
         return Morning(
@@ -138,16 +141,16 @@ class MorningMaker:
             is_over=window.end <= now,
             events=told.events(span),
             received=told.received(span),
-            families=families(ended, took),
+            families=families(ended, told.took(span)),
             reasons=reasons(ended),
             not_reached=not_reached(
                 told.not_reached(span, window.start), told.let_run(span, window.start), night.quotas
             ),
             peers=peers(told.deliveries(span), told.owed(span)),
-            slowest=took[:SLOWEST],
+            slowest=told.slowest(span),
             new_senders=told.new_senders(span),
             refused_callers=told.refused_callers(span),
-            backfills=told.backfills(span),
+            backfills=self._backfills(told.backfills(span)),
             folders=told.folders(span),
             alarms=told.alarms(span),
             models=told.models(span),
@@ -156,6 +159,11 @@ class MorningMaker:
             free_gib=free,
             disk_days=days_left(self.database, free * GIB, mark * GIB, now),
         )
+
+    def _backfills(self, rows: list[Row]) -> list[Row]:
+        """With those that cannot go on, since their archive is in the configuration no more."""
+        known = {archive.name for archive in self.settings.archives}
+        return [row | {"reason": why_waiting(row["archive"], row["state"], row["reason"], known=known)} for row in rows]
 
 
 def as_json(morning: Morning, language: str) -> dict[str, Any]:

@@ -11,20 +11,17 @@ from oculard.store.mornings import Row
 OUTCOMES = {JobEvent.DONE: "done", JobEvent.REJECT: "rejected", JobEvent.GIVE_UP: "failed"}
 
 
-def families(ended: list[Row], took: list[Row]) -> list[Row]:
+def families(ended: list[Row], took: Mapping[tuple[str, str], float]) -> list[Row]:
     """How many jobs of each family and estimator ended how, and how long one took."""
     lines: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in ended:
         lines[row["family"], row["estimator"]][OUTCOMES[row["event"]]] += row["count"]
-    for row in took:
-        seconds[row["family"], row["estimator"]].append(row["seconds"])
     return [
         {
             "family": family,
             "estimator": estimator,
             **{name: counts[name] for name in OUTCOMES.values()},
-            "mean_s": _mean(seconds[family, estimator]),
+            "mean_s": took.get((family, estimator)),
         }
         for (family, estimator), counts in sorted(lines.items())
     ]
@@ -86,7 +83,3 @@ def bad_ends(rows: list[Row], patients: Mapping[int, Row]) -> list[Row]:
         | patients.get(row["job_id"], {})
         for row in rows
     ]
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None

@@ -9,7 +9,7 @@ from datetime import timedelta
 from oculard import log
 from oculard.clock import Clock
 from oculard.job import DeliveryEvent, backoff_s
-from oculard.store.alarms import Alarms
+from oculard.store.alarms import Alarms, fit
 from oculard.store.notices import Notice, Notices
 from oculard.store.queue import LeaseLost
 from oculard.upkeep.addresses import SEND_S, Address
@@ -48,7 +48,7 @@ class Postman:
     def look_after_notices(self) -> None:
         """Forget what is long told; complain of addresses that nobody understands, and no more of those that went."""
         self.notices.forget(before=self.clock.now() - KEPT)
-        places = {address.place for address in self.addresses}
+        places = {fit(address.place) for address in self.addresses}
         wrong = {address.place for address in self.addresses if not address.is_understood}
         for place in wrong:
             hint = "`oculard doctor` tells which URLs of [notify] are not understood"

@@ -33,6 +33,13 @@ def upgrade() -> None:
     op.create_index("ix_instance_received_at", "instance", ["received_at"], unique=False)
     for table in ("instance", "report", "report_object"):
         op.create_index(f"ix_{table}_path", table, ["path"], unique=False)
+    op.create_table(
+        "vault",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("uid", sa.String(length=32), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_vault_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_vault")),
+    )
     _back_fill()
     _folders()
     _notices()
@@ -78,6 +85,8 @@ def _back_fill() -> None:
         sa.Column("expected", sa.JSON(), nullable=False),
         sa.Column("held", sa.JSON(), nullable=False),
         sa.Column("asked_at", sa.DateTime(), nullable=True),
+        sa.Column("brings", sa.Integer(), nullable=True),
+        sa.CheckConstraint("brings IN (0, 1)", name=op.f("ck_retrieval_brings")),
         *_lease("retrieval", ("wanted", "retrieving", "complete", "gone", "failed"), held="retrieving"),
         sa.ForeignKeyConstraint(["backfill_id"], ["backfill.id"], name=op.f("fk_retrieval_backfill_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_retrieval")),

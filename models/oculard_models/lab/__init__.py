@@ -9,13 +9,16 @@ from oculard_models.lab import (
     evaluating,
     exporting,
     glaucoma,
+    glaucoma_types,
     importing,
+    layers,
     painting,
     quality,
     segments,
     shelf,
     tables,
     training,
+    views,
 )
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -36,10 +39,14 @@ app.command("table")(tables.table_check)
 app.command("compare", context_settings=PASS_ON)(comparing.compare)
 app.command("evaluate")(evaluating.evaluate)
 app.command("measure")(segments.measure)
+app.command("layers")(layers.layers)
+app.command("normative")(layers.normative)
+app.command("views")(views.views)
 app.command("import-keras")(importing.import_keras)
 app.command("export")(exporting.export)
 train.command("systemic", context_settings=PASS_ON)(training.train_systemic)
 train.command("systemic-demo", context_settings=PASS_ON)(training.train_systemic_demo)
+train.command("glaucoma", context_settings=PASS_ON)(glaucoma_types.train_glaucoma)
 train.command("faz-glaucoma", context_settings=PASS_ON)(glaucoma.train_faz_glaucoma)
 train.command("faz", context_settings=PASS_ON)(training.train_faz)
 train.command("faz-compare", context_settings=PASS_ON)(training.train_faz_compare)

@@ -132,6 +132,8 @@ def _written(asked: Asked) -> list[dict[str, object]]:
 
 def _shown(asked: Asked, bundle: Bundle) -> People | Pictures:
     """Read what the variants of a bundle are calibrated and measured with."""
+    if bundle.manifest.input.views:
+        misuse(f"{asked.source} reads views of OCT volumes: it has no smaller variants")
     if bundle.manifest.mask is None:
         return _people(asked)
     assert asked.table is not None  # _must_agree has seen to it

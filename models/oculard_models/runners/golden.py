@@ -11,17 +11,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from oculard_models.contract import EstimateFailed, Estimator, ImageInput, Segmenter
+from oculard_models.contract import Classifier, EstimateFailed, Estimator, ImageInput, Segmenter
+from oculard_models.findings import raw_of_classes
 from oculard_models.manifest import MASK_MEAN, MASK_SHARE, BundleRefused
 from oculard_models.registry import Bundle
 
 GOLDEN_MAX_PX = 4096
 
 
-class Loaded(Estimator, Segmenter, Protocol):
+class Loaded(Estimator, Segmenter, Classifier, Protocol):
     """What knows its bundle, where it runs, and how to test itself.
 
-    It estimates, or segments where the bundle has a mask; to ask for the other is a bug, and raises ValueError.
+    It estimates; or segments where the bundle has a mask; or classifies where it has views. To ask for another is a
+    bug, and raises ValueError.
     """
 
     @property
@@ -39,7 +41,7 @@ class Loaded(Estimator, Segmenter, Protocol):
 def self_test(bundle: Bundle, loaded: Loaded) -> None:
     """Run the golden image, two of it in one batch. Raises BundleRefused where an output is not as expected."""
     golden, name = bundle.manifest.golden, bundle.folder.name
-    one = loaded.prepare(ImageInput(sop_instance_uid="2.25.0", eye="R", pixels=golden_pixels(bundle)))
+    one = golden_input(bundle, loaded)
     try:
         results = _results(bundle, loaded, np.stack([one, one]))
     except EstimateFailed as why:
@@ -65,6 +67,8 @@ def mask_figures(probability: npt.NDArray[np.float32], threshold: float) -> dict
 def _results(bundle: Bundle, loaded: Loaded, batch: npt.NDArray[np.float32]) -> Sequence[Mapping[str, float]]:
     """Estimate, or segment and say what the masks are like. Raises EstimateFailed, BundleRefused."""
     mask = bundle.manifest.mask
+    if bundle.manifest.input.views:
+        return _classes(bundle, loaded, batch)
     if mask is None:
         return loaded.estimate(batch)
     probabilities = loaded.segment(batch)
@@ -74,6 +78,32 @@ def _results(bundle: Bundle, loaded: Loaded, batch: npt.NDArray[np.float32]) -> 
             " what is no probability; hint: is a sigmoid missing at its end?"
         )
     return [mask_figures(probability, mask.threshold) for probability in probabilities]
+
+
+def _classes(bundle: Bundle, loaded: Loaded, batch: npt.NDArray[np.float32]) -> Sequence[Mapping[str, float]]:
+    """Classify, and see that what came are probabilities and maps."""
+    classified = loaded.classify(batch)
+    if not all(one.is_sound for one in classified):
+        raise BundleRefused(
+            f"bundle `{bundle.folder.name}`: self-test failed: what it gives for {bundle.manifest.golden.image} are no"
+            " probabilities that sum to 1, or no maps from 0 to 1"
+        )
+    return [raw_of_classes(bundle.manifest, one) for one in classified]
+
+
+def golden_input(bundle: Bundle, loaded: Loaded) -> npt.NDArray[np.float32]:
+    """Make the network's input of the golden image: prepared as a right eye's image, or its views as they are."""
+    pixels, spec = golden_pixels(bundle), bundle.manifest.input
+    if not spec.views:
+        return loaded.prepare(ImageInput(sop_instance_uid="2.25.0", eye="R", pixels=pixels))
+    (side, _), views = spec.size_px, len(spec.views)
+    if pixels.shape[:2] != (side, views * side):
+        raise BundleRefused(
+            f"bundle `{bundle.folder.name}`: {bundle.manifest.golden.image} has {pixels.shape[1]} x {pixels.shape[0]}"
+            f" pixels, {views} views side by side have {views * side} x {side}"
+        )
+    grey = pixels[..., 0].astype(np.float32) / np.float32(255.0)
+    return np.ascontiguousarray(grey.reshape(side, views, side).transpose(1, 0, 2))
 
 
 def golden_pixels(bundle: Bundle) -> npt.NDArray[np.uint8]:

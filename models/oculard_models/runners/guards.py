@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from oculard_models.contract import EstimateFailed
-from oculard_models.manifest import BundleRefused
+from oculard_models.contract import Classified, EstimateFailed
+from oculard_models.manifest import ACTIVATION, BY_VIEW, BundleRefused
 from oculard_models.registry import Bundle
 from oculard_models.runners.onnx_file import NotOnnx, has_external_data
 
@@ -45,15 +45,25 @@ def check_ports(bundle: Bundle, inputs: Sequence[Port], outputs: Sequence[Port])
 
 
 def wanted_tensors(bundle: Bundle) -> list[str]:
-    """Name the tensors that a runner asks the network for, in the order of `to_rows`, or the one of `to_masks`."""
+    """Name the tensors that a runner asks for, in the order of `to_rows` or `to_classified`, or `to_masks`' one."""
     mask = bundle.manifest.mask
+    if bundle.manifest.input.views:
+        return [bundle.manifest.class_output.tensor, BY_VIEW, ACTIVATION]
     return [output.tensor for output in bundle.manifest.output] if mask is None else [mask.tensor]
 
 
 def must_estimate(bundle: Bundle) -> None:
-    """Who asks a bundle that segments for values has not looked: a bug. Raises ValueError."""
+    """Who asks a bundle that segments or classifies for values has not looked: a bug. Raises ValueError."""
     if bundle.manifest.mask is not None:
         raise ValueError(f"bundle `{bundle.folder.name}` segments: ask it to `segment`, not to `estimate`")
+    if bundle.manifest.input.views:
+        raise ValueError(f"bundle `{bundle.folder.name}` reads views: ask it to `classify`, not to `estimate`")
+
+
+def must_classify(bundle: Bundle) -> None:
+    """Who asks an ordinary bundle for classes of views has not looked: a bug. Raises ValueError."""
+    if not bundle.manifest.input.views:
+        raise ValueError(f"bundle `{bundle.folder.name}` reads no views: ask it to `estimate` or `segment`")
 
 
 def must_segment(bundle: Bundle) -> None:
@@ -64,9 +74,11 @@ def must_segment(bundle: Bundle) -> None:
 
 def check_batch(bundle: Bundle, batch: npt.NDArray[np.float32]) -> None:
     """A batch that was not prepared for this bundle is a bug of the caller's. Raises ValueError."""
-    size_px = bundle.manifest.input.size_px
-    if batch.shape[1:] != (3, *size_px) or batch.dtype != np.float32:
-        raise ValueError(f"expected images x 3 x {size_px} of float32, got {batch.shape}, {batch.dtype}")
+    spec = bundle.manifest.input
+    if batch.shape[1:] != (spec.channels, *spec.size_px) or batch.dtype != np.float32:
+        raise ValueError(
+            f"expected images x {spec.channels} x {spec.size_px} of float32, got {batch.shape}, {batch.dtype}"
+        )
 
 
 def to_rows(
@@ -92,6 +104,22 @@ def to_masks(
     return np.asarray(tensor, dtype=np.float32).reshape(images, *size_px)
 
 
+def to_classified(
+    bundle: Bundle, eyes: int, tensors: Sequence[npt.NDArray[np.float32] | npt.NDArray[np.float64]]
+) -> list[Classified]:
+    """Turn the three tensors into one record an eye. Raises EstimateFailed where one has another shape."""
+    classes, views = len(bundle.manifest.class_output.choices), len(bundle.manifest.input.views)
+    probability, by_view, activation = (np.asarray(tensor, dtype=np.float32) for tensor in tensors)
+    fits = probability.shape == (eyes, classes) and by_view.shape == (eyes, views, classes)
+    if not fits or activation.ndim != 4 or activation.shape[:2] != (eyes, views) or 0 in activation.shape:
+        shapes = ", ".join(str(tensor.shape) for tensor in tensors)
+        raise EstimateFailed(f"bundle `{bundle.folder.name}` gave {shapes} for {eyes} eyes")
+    return [
+        Classified(probability=probability[eye], by_view=by_view[eye], activation=activation[eye])
+        for eye in range(eyes)
+    ]
+
+
 def must(bundle: Bundle, holds: bool, otherwise: str) -> None:
     """Refuse the bundle unless a condition holds."""
     if not holds:
@@ -102,7 +130,7 @@ def _check_input(bundle: Bundle, inputs: Sequence[Port]) -> None:
     """The network must take exactly one tensor: the manifest's, float, any number of images, of the stated size."""
     spec, names = bundle.manifest.input, [port.name for port in inputs]
     must(bundle, names == [spec.tensor], f"input tensors are {names}, the manifest says `{spec.tensor}`")
-    shape, wanted = list(inputs[0].shape), [3, *spec.size_px]
+    shape, wanted = list(inputs[0].shape), [spec.channels, *spec.size_px]
     fits = len(shape) == 4 and _is(shape[1:], wanted)
     must(bundle, inputs[0].type == FLOAT, f"input `{spec.tensor}` is {inputs[0].type}, not {FLOAT}")
     must(bundle, fits, f"input `{spec.tensor}` has the shape {shape}, the manifest says images x {wanted}")
@@ -118,13 +146,25 @@ def _check_outputs(bundle: Bundle, outputs: Sequence[Port]) -> None:
             raise BundleRefused(f"bundle `{bundle.folder.name}`: no output tensor `{name}`; there are {sorted(ports)}")
         must(bundle, port.type == FLOAT, f"output `{name}` is {port.type}, not {FLOAT}")
         shape, fits = list(port.shape), bool(port.shape) and _free(port.shape[0])
-        if bundle.manifest.mask is None:
+        if bundle.manifest.input.views:
+            _check_views(bundle, name, shape, fits)
+        elif bundle.manifest.mask is None:
             single = len(shape) == 1 or (len(shape) == 2 and (shape[1] == 1 or _free(shape[1])))
             must(bundle, fits and single, f"output `{name}` has the shape {shape}, not one value per image")
         else:
             wanted = [1, *bundle.manifest.input.size_px]
             fits = fits and _is(shape[1:], wanted)
             must(bundle, fits, f"mask `{name}` has the shape {shape}, the manifest says images x {wanted}")
+
+
+def _check_views(bundle: Bundle, name: str, shape: Sequence[int | str | None], fits: bool) -> None:
+    """The probabilities have a number a class, those by view a row a view, the activation a map a view."""
+    views, classes = len(bundle.manifest.input.views), len(bundle.manifest.class_output.choices)
+    wanted: dict[str, list[int | str | None]] = {BY_VIEW: [views, classes], ACTIVATION: [views, None, None]}
+    expected = wanted.get(name, [classes])
+    fits = fits and len(shape) == 1 + len(expected)
+    fits = fits and all(a == b or _free(a) or _free(b) for a, b in zip(shape[1:], expected, strict=True))
+    must(bundle, fits, f"output `{name}` has the shape {shape}, the manifest says images x {expected}")
 
 
 def _is(shape: Sequence[int | str | None], wanted: Sequence[int]) -> bool:

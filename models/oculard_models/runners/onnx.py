@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from oculard_models.contract import EstimateFailed, ImageInput, OutOfMemory
+from oculard_models.contract import Classified, EstimateFailed, ImageInput, OutOfMemory
 from oculard_models.manifest import BundleRefused
 from oculard_models.preprocess import prepare
 from oculard_models.registry import Bundle
@@ -20,8 +20,10 @@ from oculard_models.runners.guards import (
     check_batch,
     check_ports,
     checked_content,
+    must_classify,
     must_estimate,
     must_segment,
+    to_classified,
     to_masks,
     to_rows,
     wanted_tensors,
@@ -138,6 +140,17 @@ class OnnxEstimator:
             masks[done : done + len(piece)] = to_masks(self.bundle, len(piece), self._run(piece)[0])
             done += len(piece)
         return masks
+
+    def classify(self, batch: npt.NDArray[np.float32]) -> list[Classified]:
+        """Run eyes x views x height x width, 0 to 1; what the network says of each eye.
+
+        Raises EstimateFailed where onnxruntime cannot run, OutOfMemory where a smaller batch may.
+        """
+        must_classify(self.bundle)
+        check_batch(self.bundle, batch)
+        return [
+            eye for piece in self._pieces(batch) for eye in to_classified(self.bundle, len(piece), self._run(piece))
+        ]
 
     def _pieces(self, batch: npt.NDArray[np.float32]) -> Sequence[npt.NDArray[np.float32]]:
         """Say what is run at once."""

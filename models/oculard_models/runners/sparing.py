@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from oculard_models.contract import EstimateFailed, ImageInput, OutOfMemory
+from oculard_models.contract import Classified, EstimateFailed, ImageInput, OutOfMemory
 from oculard_models.manifest import BundleRefused
 from oculard_models.registry import Bundle
 from oculard_models.runners.golden import Loaded, self_test
@@ -55,6 +55,10 @@ class Sparing:
         """Run images x 3 x height x width, in as many pieces as it takes; masks. Raises EstimateFailed."""
         masks = self._whole(batch, lambda loaded, piece: loaded.segment(piece))
         return np.stack(masks) if masks else self._estimator.segment(batch)
+
+    def classify(self, batch: npt.NDArray[np.float32]) -> Sequence[Classified]:
+        """Run eyes x views x height x width, in as many pieces as it takes. Raises EstimateFailed."""
+        return self._whole(batch, lambda loaded, piece: loaded.classify(piece))
 
     def self_test(self) -> None:
         """Run the golden image. Raises BundleRefused."""

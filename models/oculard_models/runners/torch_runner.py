@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from oculard_models.contract import EstimateFailed, ImageInput, OutOfMemory
+from oculard_models.contract import Classified, EstimateFailed, ImageInput, OutOfMemory
 from oculard_models.manifest import BundleRefused
 from oculard_models.preprocess import prepare
 from oculard_models.registry import Bundle
@@ -16,8 +16,10 @@ from oculard_models.runners.guards import (
     check_batch,
     check_ports,
     checked_content,
+    must_classify,
     must_estimate,
     must_segment,
+    to_classified,
     to_masks,
     to_rows,
     wanted_tensors,
@@ -89,6 +91,14 @@ class TorchEstimator:
         """
         must_segment(self.bundle)
         return to_masks(self.bundle, len(batch), self._tensors_of(batch)[0])
+
+    def classify(self, batch: npt.NDArray[np.float32]) -> list[Classified]:
+        """Run eyes x views x height x width, 0 to 1; what the network says of each eye.
+
+        Raises EstimateFailed where torch cannot run, OutOfMemory where a smaller batch may.
+        """
+        must_classify(self.bundle)
+        return to_classified(self.bundle, len(batch), self._tensors_of(batch))
 
     def self_test(self) -> None:
         """Run the golden image. Raises BundleRefused."""

@@ -1,0 +1,79 @@
+"""Reading an OCT volume of a job and its layers: the device's own where it sent them, else ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from oculard.imaging.facts import Facts
+from oculard.imaging.kinds import OCT_LAYERS, kind_of
+from oculard.store.jobs import JobInput
+from oculard.store.vault import Vault
+from oculard_models import dicom_geometry as geometry
+from oculard_models.dicom_geometry import Unfit, read_geometry
+from oculard_models.dicom_layers import NOT_OF_VOLUME, read_layers
+from oculard_models.dicom_pixels import Undecodable, read_header
+from oculard_models.dicom_volume import read_voxels
+from oculard_models.volumes.segment import segment_layers
+from oculard_models.volumes.volume import Layers, Scan, Volume
+
+NO_SIGNAL, NO_RETINA, NO_DISC, MACULA_VOLUME = "no-signal", "no-retina", "no-disc", "macula-volume"
+OURS = "found by oculard"
+LAYER_OBJECTS_MAX = 16  # of a job: an acquisition has one
+WORDS = {  # what a person must know, beside the slug
+    geometry.ONE_FRAME: "a single B-scan came, and no volume",
+    geometry.TOO_FEW_FRAMES: f"fewer than {geometry.FRAMES_MIN} B-scans are lines, and no volume",
+    geometry.FRAMES_MISSING: "not all frames that the header counts are there",
+    geometry.FRAMES_UNORDERED: "the header does not say where each frame lies",
+    geometry.NOT_A_RASTER: "the B-scans are not horizontal ones below each other",
+    geometry.SPACING_MISSING: "the header does not say what a pixel or a step between frames measures",
+    geometry.SPACING_IMPLAUSIBLE: "the header gives lengths that contradict each other, or that no eye has",
+    NO_SIGNAL: "black or without contrast",
+    NO_RETINA: "in too little of the scan is a retina",
+    NO_DISC: "the optic disc is not in the scan",
+    MACULA_VOLUME: "a scan of the macula came, one of the optic disc is wanted",
+    "no-fovea": "the fovea is not in the scan, and the model looks at it",
+}
+
+
+def read_volume(path: Path, *, eye: str, voxels_max: int) -> tuple[Volume, str]:
+    """The volume of a file, and a note for the report. Raises Unfit for no such scan, Undecodable for no pixels."""
+    known = read_geometry(read_header(path))
+    if known.scan is Scan.MACULA:
+        raise Unfit(MACULA_VOLUME)
+    try:
+        voxels = read_voxels(path, known, voxels_max=voxels_max)
+    except Undecodable as why:
+        if why.reason in WORDS:
+            raise Unfit(why.reason, str(why)) from why
+        raise
+    volume = Volume(pixels=voxels.pixels, spacing=known.spacing, eye=eye, scan=known.scan)
+    if voxels.scaled is None:
+        return volume, ""
+    low, high = voxels.scaled
+    return volume, f"values {low:g} to {high:g} of 16 bit were scaled to 8 bit"
+
+
+def layers_of(volume: Volume, image: JobInput, inputs: Sequence[JobInput], vault: Vault) -> tuple[Layers, str]:
+    """The layers of a volume, and who found them: the device where it sent them whole, else we."""
+    ours = OURS
+    known = read_geometry(read_header(vault.path(image.path)))
+    for one in _layer_objects(inputs):
+        try:
+            layers = read_layers(
+                vault.path(one.path),
+                known,
+                volume_uid=image.sop_instance_uid,
+                frame_of_reference_uid=Facts.from_json(image.facts).frame_of_reference_uid,
+            )
+        except (Unfit, Undecodable) as why:
+            if why.reason != NOT_OF_VOLUME:  # a study has those of all its volumes
+                ours = f"{OURS}, the device's own are not usable: {why.reason}"
+            continue
+        return layers, f"found by the device, {one.sop_instance_uid}"
+    return segment_layers(volume), ours
+
+
+def _layer_objects(inputs: Sequence[JobInput]) -> list[JobInput]:
+    """What a job has of layers that a device found."""
+    return [one for one in inputs if kind_of(Facts.from_json(one.facts)) == OCT_LAYERS][:LAYER_OBJECTS_MAX]
