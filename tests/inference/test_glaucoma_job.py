@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -24,6 +25,7 @@ from oculard.inference.estimators import EstimatorRefused, Estimators, families
 from oculard.report.panels import LINE_PX
 from oculard.report.read import ReadReport
 from oculard.settings import Glaucoma
+from oculard_models import dicom_geometry
 from oculard_models.contract import Classified, EstimateFailed
 from oculard_models.data.painted_layers import wrap_surfaces
 from oculard_models.data.painted_study import code, painted_uid
@@ -217,40 +219,47 @@ def black(ds: FileDataset) -> None:
     ds.PixelData = bytes(len(ds.PixelData))
 
 
-BAD = {
-    "one-frame": one_frame,
-    "frames-missing": cut_short,
-    "frames-unordered": without("PerFrameFunctionalGroupsSequence"),
-    "spacing-missing": no_spacing,
-    "spacing-implausible": spaced([0.5, 0.5]),
-    "macula-volume": region,
-    "no-signal": black,
-}
+def misplaced(ds: FileDataset) -> None:
+    """Nothing says where the frames lie."""
+    for frame in ds.PerFrameFunctionalGroupsSequence:
+        del frame.PlanePositionSequence
 
 
-@pytest.mark.parametrize(("reason", "change"), BAD.items(), ids=list(BAD))
+BAD = [
+    ("one-frame", one_frame),
+    ("frames-missing", cut_short),
+    ("frames-missing", a_gap),
+    ("frames-missing", without("PerFrameFunctionalGroupsSequence")),
+    ("frames-unordered", misplaced),
+    ("spacing-missing", no_spacing),
+    ("spacing-implausible", spaced([0.5, 0.5])),
+    ("macula-volume", region),
+    ("no-signal", black),
+]
+
+
+@pytest.mark.parametrize(("reason", "change"), BAD, ids=[f"{reason}-{at}" for at, (reason, _) in enumerate(BAD)])
 def test_bad_volumes_are_said(reason: str, change: Change, bench: OctBench) -> None:
     """Nothing is estimated, the report gives the reason in words, and the job is rejected for it."""
     bench.receive(scan("a", change=change))
     (report,) = bench.work()
 
-    if reason == "frames-unordered":
-        reason = "frames-missing"  # the groups are gone: not one frame is described
     assert report.outcome == "ungradable"
     assert {finding.qualifier for finding in report.findings} == {"not-attempted"}
-    assert reason in report.remark
-    assert volume.WORDS[reason] in report.remark
+    assert f"{reason} ({volume.WORDS[reason]})" in report.remark
     assert [image.reasons for image in report.images] == [(reason,)]
     assert (bench.job()["state"], bench.job()["reason"]) == ("rejected", reason)
     assert (report.certainty, report.views) == (None, ())
 
 
-def test_frames_with_a_gap_are_said(bench: OctBench) -> None:
-    """A frame that is missing in between is no guess of ours."""
-    bench.receive(scan("a", change=a_gap))
-    (report,) = bench.work()
+def test_every_reason_of_a_bad_geometry_has_words() -> None:
+    """Whatever is wrong with a header, the report can say it."""
+    source = Path(dicom_geometry.__file__).read_text(encoding="utf-8")
+    constants = {name for line in re.findall(r"Unfit\(([^)]*)\)", source) for name in re.findall(r"[A-Z_]{4,}", line)}
 
-    assert "frames-missing" in report.remark
+    reasons = {getattr(dicom_geometry, name) for name in constants} - {dicom_geometry.FRAMES_MIN}
+    assert len(reasons) >= 7
+    assert reasons <= set(volume.WORDS)
 
 
 def test_a_macula_scan_is_told_by_its_looks(bench: OctBench) -> None:

@@ -22,7 +22,7 @@ from oculard_models.dicom_pixels import Undecodable, read_header, read_rgb
 from oculard_models.dicom_volume import read_voxels
 from oculard_models.importers.topcon_dicom import topcon_instances
 from oculard_models.importers.topcon_file import TopconScan, read_topcon
-from topcon_samples import TopconFile, captured, fda, fds, patient
+from topcon_samples import TopconFile, captured, fda, fds, jpeg_2000, patient
 
 VOXELS_MAX = 10_000_000
 DIGEST = "ab" * 32
@@ -181,6 +181,22 @@ def short_chunk(file: TopconFile) -> None:
     file.put(b"@PARAM_SCAN_04", b"\0" * 8)
 
 
+def short_device(file: TopconFile) -> None:
+    file.put(b"@HW_INFO_03", b"3DOCT" + b"\0" * 15)
+
+
+def one_row(file: TopconFile) -> None:
+    row = jpeg_2000(np.full((1, 48), 9, dtype=np.uint8))
+    slices = (struct.pack("<L", len(row)) + row) * 32
+    file.put(b"@IMG_JPEG", struct.pack("<B6L", 2, 0, 0, 48, 100, 32, 0) + slices)
+
+
+def too_many_frames(file: TopconFile) -> None:
+    dot = jpeg_2000(np.full((8, 8), 9, dtype=np.uint8))
+    slices = (struct.pack("<L", len(dot)) + dot) * 2049
+    file.put(b"@IMG_JPEG", struct.pack("<B6L", 2, 0, 0, 8, 8, 2049, 0) + slices)
+
+
 def many_chunks(file: TopconFile) -> None:
     file.chunks += [(b"@X", b"")] * 5000
 
@@ -203,6 +219,9 @@ def nameless(file: TopconFile) -> None:
         (no_day, "topcon-unreadable"),
         (no_size, "topcon-unreadable"),
         (short_chunk, "topcon-unreadable"),
+        (short_device, "topcon-unreadable"),
+        (one_row, "topcon-unreadable"),
+        (too_many_frames, "size-implausible"),
         (many_chunks, "topcon-unreadable"),
         (nameless, "topcon-unreadable"),
     ],
@@ -219,6 +238,16 @@ def test_another_file_is_not_read() -> None:
     """An empty file, a text, and one that is only a head."""
     for content in (b"", b"hello", b"FOCTFDA", b"FOCTFDA\2\0\0\0\3\0\0\0"):
         assert reason_of(content).startswith("topcon-")
+
+
+def test_a_file_that_is_not_whole(painted: PaintedVolume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another beginning, an end that was cut in the last contour, and a file beyond all sizes."""
+    content = fda(painted.volume.pixels, layers=painted.layers).content()
+    assert reason_of(b"FOCX" + content[4:]) == "topcon-unreadable"
+    assert reason_of(content[:-100]) == "topcon-unreadable"
+
+    monkeypatch.setattr("oculard_models.importers.topcon_file.FILE_BYTES_MAX", len(content) - 1)
+    assert reason_of(content) == "topcon-unreadable"
 
 
 @settings(deadline=None, max_examples=80)

@@ -133,6 +133,7 @@ def _models(found: Context) -> Iterator[Check]:
         yield wrong("bundle", why)
         return
     yield _gate(bundles, worker)
+    yield from _normative(found)
     choice = choose(worker.runner, worker.providers)
     for words in choice.why:
         yield Check(what="provider", state=WARNING if "not used" in words else FINE, found=words)
@@ -149,6 +150,19 @@ def _models(found: Context) -> Iterator[Check]:
             ", DEMONSTRATION weights: values mean nothing for people" if demonstration else ""
         )
         yield Check(what="bundle", state=WARNING if demonstration else FINE, found=f"{name}: {words}")
+
+
+def _normative(found: Context) -> Iterator[Check]:
+    """Whether the normative set can be read, where one is named: no worker starts without it."""
+    from oculard.inference.volume import volumes
+
+    try:
+        normative = volumes(found.settings.glaucoma).normative
+    except OculardError as why:
+        yield wrong("normative set", why)
+        return
+    if normative is not None:
+        yield Check(what="normative set", state=FINE, found=f"{normative.eyes} healthy eyes, sha256 {normative.digest}")
 
 
 def _gate(bundles: list[Bundle], worker: Worker) -> Check:

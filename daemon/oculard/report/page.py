@@ -30,7 +30,7 @@ OUTCOMES = {
     Outcome.COMPLETE: ("すべて推定", "All values estimated"),
     Outcome.PARTIAL: ("一部のみ推定", "Some values are missing"),
     Outcome.NOTHING: ("計測対象なし", "Nothing that could be measured"),
-    Outcome.UNGRADABLE: ("画質不良のため推定せず", "Image quality too low: nothing estimated"),
+    Outcome.UNGRADABLE: ("使用できる画像がないため推定せず", "No image could be used: nothing estimated"),
     Outcome.EYE_UNKNOWN: ("左右不明のため推定せず", "Eye unknown: nothing estimated"),
     Outcome.FAILED: ("推定失敗", "Estimation failed"),
 }

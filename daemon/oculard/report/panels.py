@@ -97,7 +97,7 @@ def _heated(view: SeenView) -> Image.Image:
     grey = Image.fromarray(_coloured(view.pixels * 0.8, None)).resize(size, Image.Resampling.BICUBIC)
     heat = Image.fromarray(view.activation, mode="F").resize(size, Image.Resampling.BILINEAR)
     strength = np.clip(np.asarray(heat, dtype=np.float32), 0.0, 1.0)
-    shown = np.where(strength > HEAT_FROM, strength * HEAT_STRENGTH, 0.0)[..., None]
+    shown = HEAT_STRENGTH * np.clip((strength - HEAT_FROM) / (1.0 - HEAT_FROM), 0.0, 1.0)[..., None]
     warm = _coloured(strength, HEAT).astype(np.float32)
     mixed = np.asarray(grey, dtype=np.float32) * (1.0 - shown) + warm * shown
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
