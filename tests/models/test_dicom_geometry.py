@@ -199,6 +199,10 @@ def radial(ds: FileDataset) -> None:
     drawn(ds, lambda number: (500 - 20 * number, 100, 500 + 20 * number, 700))
 
 
+def drifting_in_the_photograph(ds: FileDataset) -> None:
+    drawn(ds, lambda number: (100 + 8 * number, 100 + 20 * number, 100 + 8 * number, 700 + 20 * number))
+
+
 def vertical_in_the_photograph(ds: FileDataset) -> None:
     drawn(ds, lambda number: (100, 100 + 8 * number, 700, 100 + 8 * number))
 
@@ -243,7 +247,7 @@ def negative_step(ds: FileDataset) -> None:
 
 
 def another_spacing_at_the_root(ds: FileDataset) -> None:
-    ds.PixelSpacing = [0.0115, 0.0469]
+    ds.PixelSpacing = [0.0115, 0.1]
 
 
 BROKEN = [
@@ -264,6 +268,7 @@ BROKEN = [
     (upside_down, "not-a-raster"),
     (sideways, "not-a-raster"),
     (radial, "not-a-raster"),
+    (drifting_in_the_photograph, "not-a-raster"),
     (vertical_in_the_photograph, "not-a-raster"),
     (there_and_back, "not-a-raster"),
     (no_spacing, "spacing-missing"),

@@ -241,8 +241,10 @@ def test_another_file_is_not_read() -> None:
 
 
 def test_a_file_that_is_not_whole(painted: PaintedVolume, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another beginning, an end that was cut in the last contour, and a file beyond all sizes."""
-    content = fda(painted.volume.pixels, layers=painted.layers).content()
+    """Another beginning, an end that was cut where nothing is read, and a file beyond all sizes."""
+    file = fda(painted.volume.pixels, layers=painted.layers)
+    file.put(b"@THUMBNAIL", b"\0" * 200)
+    content = file.content()
     assert reason_of(b"FOCX" + content[4:]) == "topcon-unreadable"
     assert reason_of(content[:-100]) == "topcon-unreadable"
 

@@ -258,6 +258,13 @@ def archive(**changes: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def broken() -> bytes:
+    """The file of a set whose compressed bytes are damaged."""
+    whole = bytearray(to_bytes(make_normative(healthy(FEWEST_EYES))))
+    whole[2000:2100] = bytes(100)
+    return bytes(whole)
+
+
 SQUARE = np.ones((NORMATIVE_PX, NORMATIVE_PX), dtype=np.float32)
 
 
@@ -275,8 +282,22 @@ SQUARE = np.ones((NORMATIVE_PX, NORMATIVE_PX), dtype=np.float32)
         archive(**{"mean/gcc-thickness": np.array([{}])}),
         archive(**{"mean/gcc-thickness": np.inf * SQUARE}),
         archive(eyes=np.array([1, 2])),
+        broken(),
     ],
-    ids=["empty", "no zip", "cut", "format", "missing", "no spread", "size", "text", "object", "infinite", "eyes"],
+    ids=[
+        "empty",
+        "no zip",
+        "cut",
+        "format",
+        "missing",
+        "no spread",
+        "size",
+        "text",
+        "object",
+        "infinite",
+        "eyes",
+        "broken",
+    ],
 )
 def test_a_file_that_is_no_normative_set_is_refused(content: bytes):
     """Whatever is wrong with it, it is said, and nothing in it is run."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +22,7 @@ from oculard_models.data.paint import paint
 from oculard_models.data.painted_study import MORNING, Compression, Visit, painted_uid, wrap_fundus
 from oculard_models.data.person import sample_people
 from peers import Orthanc, dcmqrscp, free_port  # noqa: F401  a fixture
+from relay import relay
 
 ARCHIVE = """
 [[senders]]
@@ -101,29 +100,6 @@ def held(daemon: Daemon, count: int) -> dict[str, int]:
     }
 
 
-@contextmanager
-def associations_seen(port: int) -> Iterator[list[int]]:
-    """How many connections the archive has at once, looked at all the time; the list holds the most.
-
-    An association that was released keeps its connection for a moment, while the next one begins.
-    """
-    most, over = [0], threading.Event()
-    ends_here = f":{port:04X}"
-
-    def look() -> None:
-        while not over.wait(0.005):
-            rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-            most[0] = max(most[0], sum(row[1].endswith(ends_here) and row[3] == "01" for row in rows))
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield most
-    finally:
-        over.set()
-        thread.join()
-
-
 def backfill(daemon: Daemon, *more: str) -> dict[str, Any]:
     """Order it as an administrator does, and wait for its end."""
     done = daemon.run("backfill", *RANGE, "--anytime", "--json", *more)
@@ -174,35 +150,37 @@ def test_three_hundred_studies_killed_twice(make_daemon: Callable[..., Daemon], 
     count, port = 300, free_port()
     fill(orthanc, count)
     orthanc.introduce("OCULARD", port)
-    archive = ARCHIVE.format(how="move", ae_title="ORTHANC", port=orthanc.port, associations=2)
-    daemon = make_daemon(archive, OCULARD_INTAKE__PORT=str(port))
-    daemon.start()
-    begun = time.monotonic()  # for the figures, never for a verdict
-    with associations_seen(orthanc.port) as most:
+    with relay(orthanc.port) as way:
+        archive = ARCHIVE.format(how="move", ae_title="ORTHANC", port=way.port, associations=2)
+        daemon = make_daemon(archive, OCULARD_INTAKE__PORT=str(port))
+        daemon.start()
+        begun = time.monotonic()  # for the figures, never for a verdict
         ordered = daemon.run("backfill", *RANGE, "--anytime", "--detach", "--json")
         assert ordered.returncode == 0, ordered.stderr
         backfill_id = json.loads(ordered.stdout)["id"]
         kill_fetcher(daemon, backfill_id, 100)
         kill_fetcher(daemon, backfill_id, 200)
         told = backfill(daemon)
-    fetched_s = time.monotonic() - begun
+        fetched_s = time.monotonic() - begun
+        assert told["id"] == backfill_id, "the same order is continued"
+        assert (told["found"], told["complete"], told["troubled"]) == (count, count, [])
+        assert in_archive(orthanc) == held(daemon, count)
+        daemon.wait_for(lambda: daemon.app.trace.counts()["study"] == {"settled": count})
+        daemon.wait_for(lambda: not {"waiting", "queued", "running"} & daemon.app.jobs.queue.counts().keys())
+        one_report_an_eye(daemon, count)
+        assert way.most == 2, "as many associations at once as are allowed, and no more"
 
-    assert told["id"] == backfill_id, "the same order is continued"
-    assert (told["found"], told["complete"], told["troubled"]) == (count, count, [])
-    assert in_archive(orthanc) == held(daemon, count)
-    assert 0 < most[0] <= 2 * 2
-    daemon.wait_for(lambda: daemon.app.trace.counts()["study"] == {"settled": count})
-    daemon.wait_for(lambda: not {"waiting", "queued", "running"} & daemon.app.jobs.queue.counts().keys())
-    one_report_an_eye(daemon, count)
-    all_s, per_min = time.monotonic() - begun, 60 * count / fetched_s
-    figures = f"{per_min:.0f} studies a minute, twice killed, with annotation beside; {all_s:.0f} s until all was done"
-    print(f"\n{figures}; at most {most[0]} connections at once")  # noqa: T201  a figure for the reader of the test
+        all_s, per_min = time.monotonic() - begun, 60 * count / fetched_s
+        figures = (
+            f"{per_min:.0f} studies a minute, twice killed, with annotation beside; {all_s:.0f} s until all was done"
+        )
+        print(f"\n{figures}; at most {way.most} associations at once")  # noqa: T201  a figure for the reader of the test
 
-    before = arrivals(daemon), daemon.app.jobs.queue.counts()
-    again = backfill(daemon)
-    assert again["id"] != backfill_id
-    assert (again["complete"], again["failed"]) == (count, 0)
-    assert (arrivals(daemon), daemon.app.jobs.queue.counts()) == before
+        before = arrivals(daemon), daemon.app.jobs.queue.counts()
+        again = backfill(daemon)
+        assert again["id"] != backfill_id
+        assert (again["complete"], again["failed"]) == (count, 0)
+        assert (arrivals(daemon), daemon.app.jobs.queue.counts()) == before
     assert daemon.stop() == 0
 
 

@@ -33,7 +33,7 @@ from oculard_models.data.disc_eyes import Eyes, read_eyes
 from oculard_models.nets.vgg import STEP_PX, VGGS
 from oculard_models.train.glaucoma_bundle import FOREST, write_forest, write_types
 from oculard_models.train.glaucoma_cell import GLAUCOMA, MODELS, TAUGHT, Cell, Plan, path_of, work
-from oculard_models.train.glaucoma_cost import cost_of
+from oculard_models.train.glaucoma_cost import cost_of, passes
 from oculard_models.train.glaucoma_eyes import EYES, keep_eyes, load_eyes, painted_eyes
 from oculard_models.train.glaucoma_fit import Course
 from oculard_models.train.glaucoma_forest import forest_figures
@@ -249,8 +249,22 @@ def _about(settings: Settings, eyes: Eyes) -> dict[str, Any]:
         "by_type": [int((eyes.labels == k).sum()) for k in range(5)],
         "mislabelled": int((eyes.labels != eyes.truth).sum()),
         "models": list(MODELS),
-        "cost": cost_of(settings.net, settings.size_px),
+        "cost": _cost(settings, len(eyes.labels) - settings.test),
     }
+
+
+def _cost(settings: Settings, training: int) -> dict[str, float]:
+    """Count what a network costs, and all of the study: a pass forward and backward is three forward."""
+    one = cost_of(settings.net, settings.size_px)
+    views = passes(
+        training,
+        len(settings.names),
+        splits=settings.splits,
+        shares=settings.fractions,
+        folds=settings.folds,
+        epochs=settings.epochs,
+    )
+    return one | {"views_learnt_from": views, "pflop": round(3.0 * views * one["gflop"] / 1e6, 4)}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from oculard_models.nets.vgg import build_vgg
+from oculard_models.train.glaucoma_cell import epochs_of
 
 
 def cost_of(net: str, size_px: int) -> dict[str, float]:
@@ -19,5 +20,5 @@ def cost_of(net: str, size_px: int) -> dict[str, float]:
 
 def passes(eyes: int, views: int, *, splits: int, shares: tuple[float, ...], folds: int, epochs: int) -> float:
     """How many views are learnt from once, forward and backward, in a whole study; all four models."""
-    weight = sum(share * round(epochs / share**0.5) for share in shares)
+    weight = sum(share * epochs_of(epochs, share) for share in shares)
     return float(4.0 * views * splits * eyes * folds * weight)

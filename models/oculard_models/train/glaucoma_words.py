@@ -98,6 +98,7 @@ def design_words(figures: Mapping[str, Any]) -> list[str]:
         f"Stacking: probabilities of {settings['folds']} folds by person, support vector machines with a radial kernel,"
         " C and gamma by kappa in inner folds, Platt's sigmoid; the test eyes are told by networks that learnt from all"
         " training eyes.",
+        f"Cost: {cost['views_learnt_from'] / 1e6:.2f} million views learnt from, {cost['pflop']:.2f} PFLOP.",
         "Intervals: bootstrap over persons of the whole cohort, all splits at once; they hold the chance of who is"
         " tested, not that of another training.",
     ]

@@ -22,6 +22,7 @@ ACROSS_UM, UP_DOWN_UM = (
 )  # it lies so far from the disc's centre: to the temporal side, up or down
 RING_UM = (800.0, 1300.0)
 PIT_UM, PIT_SHARE = 30.0, 0.65  # the pit is so much thinner than the ring around it
+DEEPEST = 0.85  # the middle of what dips by so much of the most is the fovea
 RING_SEEN = 0.6  # share of the ring that must be in the volume
 
 Place = tuple[float, float]  # frame and column, between pixels
@@ -74,7 +75,8 @@ def _pit(thickness: Map, opening: Mask, grid: Grid, *, temporal: int) -> Place |
         allowed &= (np.abs(np.arange(len(allowed)) - down) * grid.side_um[0] < UP_DOWN_UM)[:, None]
     if not allowed.any():
         return None
-    frame, column = np.unravel_index(np.where(allowed, wide - smooth, -np.inf).argmax(), smooth.shape)
+    dip = np.where(allowed, wide - smooth, -np.inf)
+    frame, column = np.unravel_index(dip.argmax(), smooth.shape)
     frames, columns = np.indices(smooth.shape)
     away = np.hypot((frames - frame) * grid.side_um[0], (columns - column) * grid.side_um[1])
     ring = (away > RING_UM[0]) & (away < RING_UM[1])
@@ -85,7 +87,8 @@ def _pit(thickness: Map, opening: Mask, grid: Grid, *, temporal: int) -> Place |
     usual, least = float(smooth[ring].mean()), float(smooth[frame, column])
     if usual - least < PIT_UM or least > PIT_SHARE * usual:
         return None
-    return _place(float(frame), float(column), grid)
+    deepest = (dip > DEEPEST * dip.max()) & (away < RING_UM[0])
+    return _middle(np.asarray(deepest), grid)
 
 
 def _blurred(values: Map, known: Mask, um: float, grid: Grid) -> Map:

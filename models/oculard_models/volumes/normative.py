@@ -107,7 +107,7 @@ def read_bytes(content: bytes) -> Normative:
             eyes = int(file["eyes"])
     except NormativeWrong:
         raise
-    except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as why:
+    except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as why:
         raise NormativeWrong("the normative set is not a file that `oculard-lab normative` wrote") from why
     return Normative(mean=mean, sd=sd, eyes=eyes, digest=sha256(content).hexdigest())
 

@@ -103,8 +103,8 @@ def _above(band: Bands, share: float) -> Bands:
 
 
 def _end_of_band(band: Bands, px: int) -> Bands:
-    """Bright above, dark below; and bright above as the outer band is, not as a thin line."""
-    return means(band, -px, 0) - means(band, 0, px) + 0.5 * (means(band, -2 * px, 0) - means(band, 0, 2 * px))
+    """Bright above, dark below."""
+    return means(band, -px, 0) - means(band, 0, px)
 
 
 def _refined(grid: Grid, surface: Map, feature: Feature, smooth: tuple[int, int], look_um: float) -> Map:
