@@ -131,8 +131,18 @@ class Classified:
     @property
     def certainty(self) -> float:
         """Ours: the probability of the class that was found, times the share of the views that alone say the same."""
-        agree = self.by_view.argmax(axis=1) == self.winner
-        return float(self.probability[self.winner]) * float(agree.mean())
+        agree = [said_alone(view) == self.winner for view in self.by_view]
+        return float(self.probability[self.winner]) * float(np.mean(agree))
+
+
+def said_alone(probabilities: Sequence[float] | npt.NDArray[np.float32]) -> int:
+    """The class that one view says by itself: normal, which is the first, or one of the others; and then which of them.
+
+    A view's network asks whether the eye is normal before it asks for the type. Four types share what is left, so the
+    largest number alone would be "normal" for many eyes that are probably not.
+    """
+    normal, *others = (float(probability) for probability in probabilities)
+    return 0 if normal >= sum(others) else 1 + int(np.argmax(others))
 
 
 class Classifier(Protocol):

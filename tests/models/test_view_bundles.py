@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from glaucoma_bundle import CELLS, SIDE_PX, VIEWS, expected, glaucoma_bundle
-from oculard_models.contract import Classified, EstimateFailed, OutOfMemory, Qualifier
+from oculard_models.contract import Classified, EstimateFailed, OutOfMemory, Qualifier, said_alone
 from oculard_models.export import manifest_toml
 from oculard_models.findings import of_classes, raw_of_classes
 from oculard_models.manifest import BundleRefused, Manifest, read_manifest
@@ -261,3 +261,12 @@ def test_golden_picture_has_all_views_side_by_side(tmp_path: Path) -> None:
     Image.new("L", (SIDE_PX, SIDE_PX)).save(bundle.folder / "golden.png")
 
     assert "4 views side by side have 128 x 32" in refused(bundle.folder)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "said"),
+    [((0.6, 0.1, 0.1, 0.1, 0.1), 0), ((0.4, 0.3, 0.1, 0.1, 0.1), 1), ((0.3, 0.1, 0.2, 0.1, 0.3), 4)],
+)
+def test_a_view_says_normal_before_it_says_a_type(probabilities: tuple[float, ...], said: int) -> None:
+    """Four types share what is not normal: the largest number alone is not what a view says."""
+    assert said_alone(probabilities) == said

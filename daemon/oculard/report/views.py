@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oculard.report.codes import Choice, Code, Concept, concept, term
+from oculard_models.contract import said_alone
 
 JAPANESE = {  # of the views that a bundle may read
     "rnfl-thickness": "網膜神経線維層厚マップ",
@@ -55,7 +56,7 @@ class SeenView:
     @property
     def winner(self) -> int:
         """The class that this view alone says."""
-        return int(np.argmax(self.probabilities))
+        return said_alone(self.probabilities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
