@@ -118,7 +118,9 @@ class Retention(Section):
         0, ge=0, description="Days that images stay after all their reports are delivered; 0 keeps them for ever."
     )
     reports_days: float = Field(
-        0, ge=0, description="Days that report files stay when every object of theirs is at a peer; 0 keeps them for ever."
+        0,
+        ge=0,
+        description="Days that report files stay when every object of theirs is at a peer; 0 keeps them for ever.",
     )
     watched_days: float = Field(365, ge=1, description="Days that a vanished file of a watched folder is remembered.")
 

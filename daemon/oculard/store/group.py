@@ -70,4 +70,3 @@ class GroupCommit(Generic[T]):
             results = [work.do(connection) for work in batch]
         for work, result in zip(batch, results, strict=True):
             work.result, work.is_done = result, True
-
