@@ -323,7 +323,7 @@ def test_a_study_ends_in_bundles_and_goes_on_where_it_was(tmp_path: Path):
     assert set(found["arms"]) == {"flat", "hierarchical", "transfer"}
     assert set(found["arms"]["transfer"]) == {"1", "0.6"}
     assert np.sum(found["arms"]["transfer"]["1"]["confusion"]) == 20
-    assert set(found["ablation"]["flat"]) == set(VIEWS)
+    assert set(found["ablation"]["flat"]) == set(found["probes"]) == set(VIEWS)
     assert str(tmp_path) not in json.dumps(found)
     page = (run / "page.html").read_text()
     assert "The data are painted" in page

@@ -520,10 +520,22 @@ def test_what_a_back_fill_brings_runs_by_night(fetcher: Fetcher, archive: Script
     archive.studies = {"1.1": (LAST, {"1.1.1": 1}), "1.2": (FIRST, {"1.2.1": 1})}
     fetcher.order(anytime=False, first=LAST)
     fetcher.run()
+    fetcher.settle()
     fetcher.order()
     fetcher.run()
     fetcher.settle()
     assert fetcher.shelf.jobs.queue.counts() == {"waiting": 1, "queued": 1}
+
+
+def test_a_second_order_for_a_study_that_has_just_come_has_its_say(fetcher: Fetcher, archive: ScriptedArchive) -> None:
+    """It has not settled yet: who wants it now need not wait for the night of who wanted it first."""
+    archive.studies = {"1.1": (LAST, {"1.1.1": 1})}
+    fetcher.order(anytime=False, first=LAST)
+    fetcher.run()
+    fetcher.order()
+    fetcher.run()
+    fetcher.settle()
+    assert fetcher.shelf.jobs.queue.counts() == {"queued": 1}
 
 
 def test_two_threads_that_meet_the_same_trouble_count_it_once(clock: FakeClock, shelf: Shelf) -> None:

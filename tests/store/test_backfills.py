@@ -303,6 +303,30 @@ def test_who_brought_a_study_before_has_no_more_say(shelf: Shelf, clock: FakeClo
     assert shelf.retrievals.wish(study.id) == Wish(families=("faz",))
 
 
+def test_two_orders_for_one_new_study_are_both_heard(shelf: Shelf, clock: FakeClock) -> None:
+    """The second finds it here before it has settled; after that, and where a device sent it, it has no say in it."""
+    first = bring(shelf, families=("glaucoma",))
+    second = bring_second(shelf, families=("faz",))
+    shelf.retrievals.join(second)
+    assert shelf.retrievals.wish(1) == Wish(), "nothing is here yet"
+    shelf.receive("1.2.3.1.1")
+    shelf.retrievals.join(second)
+    (study,) = shelf.studies.open()
+    assert shelf.retrievals.wish(study.id) == Wish(families=("faz", "glaucoma"))
+    for retrieval in (first, second):
+        shelf.retrievals.settle(retrieval, RetrievalEvent.DONE)
+    shelf.settle()
+    third = bring_second(shelf, families=("systemic",))
+    shelf.retrievals.join(third)
+    assert shelf.retrievals.wish(study.id) == Wish(families=("faz", "glaucoma"))
+
+
+def bring_second(shelf: Shelf, **changes: Any) -> Retrieval:
+    """The same study in another order, not asked for yet."""
+    find_all(shelf, order(shelf, **changes).id, "1.2.3")
+    return must_claim(shelf)
+
+
 def test_studies_are_claimed_from_each_order_in_turn(shelf: Shelf) -> None:
     """Whoever ordered first has no more right than the others; only the night goes before them."""
     orders = {"long": order(shelf), "later": order(shelf, families=("faz",)), "last": order(shelf, last=LAST + DAY)}

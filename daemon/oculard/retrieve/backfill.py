@@ -180,6 +180,8 @@ class Backfilling:
         """
         if missing(expected, held.known):
             return False
+        if held.study_id is not None:
+            self._around.retrievals.join(retrieval)  # before the look: it may settle meanwhile
         again = None if held.study_id is None else self._around.annotate(held.study_id, retrieval.wish)
         is_wanted = retrieval.was_asked or (again is not None and again.removed > 0)
         return not (is_wanted and missing(expected, held.present))

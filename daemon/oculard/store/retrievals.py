@@ -79,6 +79,16 @@ class Retrievals:
                 over = table.c.state.in_(RETRIEVAL.ends)
                 connection.execute(update(table).where(*same, over).values(brings=0))
 
+    def join(self, retrieval: Retrieval) -> None:
+        """Give this order a say in a study that another one has brought, and that has not settled yet."""
+        table, other, study = tables.retrieval, tables.retrieval.alias("other"), tables.study
+        uid = retrieval.study_instance_uid
+        is_open = exists().where(study.c.study_instance_uid == uid, study.c.state == "open")
+        is_brought = exists().where(other.c.study_instance_uid == uid, other.c.brings == 1)
+        with self._database.write() as connection:
+            mine = update(table).where(table.c.id == retrieval.ticket.id, is_open, is_brought)
+            connection.execute(mine.values(brings=1))
+
     def settle(
         self,
         retrieval: Retrieval,

@@ -40,6 +40,7 @@ from oculard_models.train.glaucoma_forest import forest_figures
 from oculard_models.train.glaucoma_judge import Asked, study
 from oculard_models.train.glaucoma_nine import nine_figures, write_nine
 from oculard_models.train.glaucoma_page import page_of
+from oculard_models.train.glaucoma_probe import probes
 from oculard_models.train.glaucoma_words import table
 from oculard_models.train.settings import TrainingWrong, as_options, asked
 
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str]) -> None:
     second: dict[str, Any] = {"forest": forest_figures(question, settings.net)}
     if eyes.numbers is not None:
         second["nine"] = nine_figures(question)
-    figures = _about(settings, eyes) | study(question) | {"second": second}
+    figures = _about(settings, eyes) | study(question) | {"second": second, "probes": probes(question, settings.net)}
     (run / FIGURES).write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (run / PAGE).write_text(page_of(question, figures, settings.net), encoding="utf-8")
     typer.echo(table(figures))

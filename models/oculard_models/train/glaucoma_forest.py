@@ -18,8 +18,9 @@ from sklearn.ensemble import RandomForestClassifier
 from oculard_models.evaluate import measures
 from oculard_models.evaluate.figures import figures_of
 from oculard_models.evaluate.measures import Numbers
+from oculard_models.nets.vgg import Vgg
 from oculard_models.train.glaucoma_cell import GLAUCOMA, Cell, Told, read_told
-from oculard_models.train.glaucoma_fit import BATCH_TOLD
+from oculard_models.train.glaucoma_fit import BATCH_TOLD, Views
 from oculard_models.train.glaucoma_judge import Asked, trained
 
 TREES, DEEP, LEAF = 200, 8, 3
@@ -27,13 +28,17 @@ TREES, DEEP, LEAF = 200, 8, 3
 
 def vectors_of(asked: Asked, net: str, split: int) -> npt.NDArray[np.float32]:
     """The means of the detectors of Model 2 of all views, eyes x 256 a view."""
-    columns = []
-    for view in asked.views:
-        images = torch.from_numpy(asked.eyes.views[:, view, None].astype(np.float32) / 255.0)
-        built = trained(asked, net, GLAUCOMA, split, view)
-        with torch.inference_mode():
-            columns.append(torch.cat([built.maps(some).mean((2, 3)) for some in torch.split(images, BATCH_TOLD)]))
-    return torch.cat(columns, dim=1).numpy()
+    nets = [trained(asked, net, GLAUCOMA, split, view) for view in asked.views]
+    return np.concatenate([seen_by(one, asked.eyes.views[:, view]) for view, one in enumerate(nets)], axis=1)
+
+
+def seen_by(net: Vgg, views: Views) -> npt.NDArray[np.float32]:
+    """The means of a network's detectors, eyes x 256."""
+    images = torch.from_numpy(views[:, None].astype(np.float32) / np.float32(255.0))
+    with torch.inference_mode():
+        parts = [net.maps(some).mean((2, 3)) for some in torch.split(images, BATCH_TOLD)]
+    seen: npt.NDArray[np.float32] = torch.cat(parts).numpy()
+    return seen
 
 
 def forest_of(vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], *, seed: int) -> RandomForestClassifier:

@@ -14,7 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from oculard_models.evaluate.about import DISCLAIMER, DISCLAIMER_JAPANESE
 from oculard_models.evaluate.page import TEMPLATES as STYLES
 from oculard_models.train import glaucoma_plots as plots
+from oculard_models.train.glaucoma_cell import GLAUCOMA, TAUGHT
 from oculard_models.train.glaucoma_judge import Asked, Question, judge, shipped
+from oculard_models.train.glaucoma_probe import UNTRAINED
 from oculard_models.train.glaucoma_words import (
     ARMS,
     MEASURES,
@@ -52,6 +54,10 @@ def page_of(asked: Asked, figures: Mapping[str, Any], net: str) -> str:
         ],
         published=[words for words, _, _ in PUBLISHED],
         verdicts=verdicts(figures),
+        probes=[
+            (name, [figure_cell(one[model]) for model in (UNTRAINED, GLAUCOMA, TAUGHT)])
+            for name, one in figures["probes"].items()
+        ],
         measures=[
             (words, japanese, [figure_cell(figures["arms"]["transfer"][share][name]) for share in shares])
             for name, (words, japanese) in MEASURES.items()
