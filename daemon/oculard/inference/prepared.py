@@ -32,6 +32,7 @@ class Prepared:
     eye: str  # "R" or "L"
     tensor: npt.NDArray[np.float32]
     scene: Scene | None = None  # only where the bundle segments
+    shown: npt.NDArray[np.float32] | None = None  # of views: the same, in the size in which people look at them
 
 
 def prepared(image: ImageInput, path: Path, manifest: Manifest) -> Prepared:

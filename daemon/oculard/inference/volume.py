@@ -42,6 +42,7 @@ CERTAINTY = "certainty=probability x share of views that agree"
 CONTRAST_LEVELS = 24  # of 255, between the darkest and the brightest hundredth
 LOOKED_AT = 64  # rows, columns and frames at most that the contrast is taken from
 RETINA_LEAST, RETINA_GOOD = 0.5, 0.9  # share of the A-scans in which the surface of the retina was found
+SHOWN_PX = 224  # height and width of a view in the report's picture: networks make do with less than people
 RETINA_IN_PART = "retina-in-part"
 logger = log.get("worker")
 
@@ -110,9 +111,10 @@ def _prepare(case: Case, vault: Vault, image: JobInput, eye: str, how: Volumes) 
         found = find_centres(volume, layers)
         _must_show_disc(found)
     with Stopwatch([case], "views"):
-        tensor = _views(case, volume, layers, found, how)
-    if tensor is not None:
-        case.images.append(Prepared(sop_instance_uid=image.sop_instance_uid, eye=eye, tensor=tensor))
+        made = _views(case, volume, layers, found, how)
+    if made is not None:
+        tensor, shown = made
+        case.images.append(Prepared(sop_instance_uid=image.sop_instance_uid, eye=eye, tensor=tensor, shown=shown))
         case.parameters += _parameters(case, volume, found, origin, how)
         case.note(note)
     return grade, reasons
@@ -141,17 +143,24 @@ def _must_show_disc(found: Centres) -> None:
         raise Unfit(NO_DISC if found.fovea is None else MACULA_VOLUME)
 
 
-def _views(case: Case, volume: Volume, layers: Layers, found: Centres, how: Volumes) -> npt.NDArray[np.float32] | None:
-    """The network's input; None where only a person can help, and the case is closed. Raises Unfit."""
+Views = npt.NDArray[np.float32]  # views x height x width, 0 to 1, as a right eye
+
+
+def _views(case: Case, volume: Volume, layers: Layers, found: Centres, how: Volumes) -> tuple[Views, Views] | None:
+    """What the network sees, and the same in the size in which people look at it. Raises Unfit.
+
+    None where only a person can help, and the case is closed.
+    """
     names, (size_px, _) = case.manifest.input.views, case.manifest.input.size_px
     try:
-        made = make_views(volume, layers, found, names, size_px, how.normative)
+        seen = make_views(volume, layers, found, names, size_px, how.normative)
+        shown = seen if size_px >= SHOWN_PX else make_views(volume, layers, found, names, SHOWN_PX, how.normative)
     except ViewMissing as why:
         if why.reason in WORDS:
             raise Unfit(why.reason) from why
         case.close(failed(why.reason, f"the view `{why.view}` cannot be made here"))
         return None
-    return np.stack([made[name] for name in names])
+    return np.stack([seen[name] for name in names]), np.stack([shown[name] for name in names])
 
 
 def _parameters(case: Case, volume: Volume, found: Centres, origin: str, how: Volumes) -> list[str]:

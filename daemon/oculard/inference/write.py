@@ -142,10 +142,11 @@ def _seen(case: Case) -> SeenViews | None:
     if said is None or case.verdict is not None:
         return None
     output, (image,) = case.manifest.class_output, case.images
+    shown = image.tensor if image.shown is None else image.shown
     views = (
         SeenView(
             name=name,
-            pixels=image.tensor[at],
+            pixels=shown[at],
             activation=said.activation[at],
             probabilities=tuple(100.0 * float(probability) for probability in said.by_view[at]),
         )
