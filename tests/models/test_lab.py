@@ -58,6 +58,7 @@ def test_list_shows_the_shipped_bundle_as_ready():
         ("faz 1.0.0", "ready"),
         ("faz-int8 1.0.0", "ready"),
         ("fundus-quality 1.0.0", "ready"),
+        ("glaucoma-demo 1.0.0", "ready"),
         ("systemic-demo 1.1.0", "ready"),
     ]
 

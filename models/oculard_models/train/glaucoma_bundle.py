@@ -117,9 +117,16 @@ def _write(
         Image.fromarray(as_strip(views[sure])).save(inside / GOLDEN, "PNG", optimize=True)
         manifest = manifest_of(naming, asked, inside / WEIGHTS, got[0][sure])
         (inside / MANIFEST).write_text(manifest_toml(manifest), encoding="utf-8")
-        write_text(inside, card, dict(figures) | {"largest_difference_torch_onnx": difference})
+        more = {"people": _people(asked, test), "largest_difference_torch_onnx": difference}
+        write_text(inside, card, dict(figures) | more)
 
     return put_in_place(folder, fill)
+
+
+def _people(asked: Asked, test: npt.NDArray[np.int64]) -> dict[str, int]:
+    """How many persons of the split the weights learnt from, and how many measured them."""
+    rest = np.setdiff1d(np.arange(len(asked.eyes.persons)), test)
+    return {name: len(np.unique(asked.eyes.persons[rows])) for name, rows in (("training", rest), ("test", test))}
 
 
 def manifest_of(naming: Naming, asked: Asked, weights: Path, probability: npt.NDArray[np.float32]) -> Manifest:
@@ -146,7 +153,7 @@ def manifest_of(naming: Naming, asked: Asked, weights: Path, probability: npt.ND
         name=naming.name,
         family="glaucoma",
         version=VERSION,
-        title=naming.title,
+        title=f"{naming.title} (demonstration)" if naming.demonstration else naming.title,
         manufacturer="oculard",
         licence="Apache-2.0",
         demonstration=naming.demonstration,

@@ -16,9 +16,9 @@ from oculard_models.train.glaucoma_words import (
 )
 
 BANNER = """\
-**A demonstration. {words}**
+**A demonstration: what it says means nothing for any person. {words}**
 
-**デモ用モデルです。{japanese}**
+**デモ用モデルです。実在の人に対しては何の意味もありません。{japanese}**
 
 """
 TYPES = """\
