@@ -97,6 +97,15 @@ def test_an_unusual_command_takes_the_long_way(more: dict[str, Any]) -> None:
     assert read_store(command_of(7, OPHTHALMIC_8_BIT, "1.2.3", **more)) is None
 
 
+def test_a_priority_that_there_is_not_takes_the_long_way() -> None:
+    """pynetdicom refuses such a request: the short way must not be more lenient."""
+    whole = command_of(7, OPHTHALMIC_8_BIT, "1.2.3")
+    command = whole.replace(struct.pack("<HHLH", 0, 0x0700, 2, 2), struct.pack("<HHLH", 0, 0x0700, 2, 3))
+
+    assert command != whole
+    assert read_store(command) is None
+
+
 @given(
     st.integers(0, 65535),
     uids,
@@ -234,6 +243,31 @@ def test_frames_that_say_an_eye_are_heard(laterality: str | None) -> None:
 
     assert quick == slow
     assert quick.eye == (laterality or "U")
+
+
+def test_the_slab_of_an_en_face_image_is_heard() -> None:
+    """Its code lies in a sequence, which takes the long way."""
+    kind, ds = Dataset(), photograph()
+    kind.CodeValue, kind.CodingSchemeDesignator, kind.CodeMeaning = "128265", "DCM", "Superficial"
+    ds.OphthalmicImageTypeCodeSequence = Sequence([kind])
+
+    quick, slow = both_ways(encode(ds), ExplicitVRLittleEndian)
+
+    assert quick == slow
+    assert quick.slab == "128265"
+
+
+@pytest.mark.parametrize(("tag", "vr", "value"), [(0x00100020, b"US", b"1234"), (0x00280010, b"SS", b"\xff\xff")])
+@pytest.mark.filterwarnings("ignore")
+def test_another_value_representation_is_believed(tag: int, vr: bytes, value: bytes) -> None:
+    """What the element says of its own value decides, as it does for pydicom."""
+    data = encode(photograph(PatientID=None, Rows=None))
+    at = data.index(b"\x20\x00\x0d\x00") if tag < 0x0020000D else data.index(b"\x28\x00\x11\x00")
+    data = data[:at] + element(tag, vr, value, implicit=False) + data[at:]
+
+    quick, slow = both_ways(data, ExplicitVRLittleEndian)
+
+    assert quick == slow
 
 
 @pytest.mark.filterwarnings("ignore")

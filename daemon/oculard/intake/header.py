@@ -170,7 +170,7 @@ class _Walk:
         self._kept: bytearray | None = None  # while it is one, what is taken is also kept
         self._count = 0
         self._seen_pixels = False
-        self._vr, self._last_tag = b"", -1
+        self._vr = b""
         self.is_ordinary = little  # as far as a quick look can tell
         self.elements: dict[int, Element] = {}  # at the top, and wanted by a quick look
 
@@ -189,8 +189,7 @@ class _Walk:
             if tag in (ITEM, ITEM_END, SEQUENCE_END):
                 raise BadDataSet("an item stands outside a sequence", reason="bad-structure")
             vr = self._vr
-            self.is_ordinary &= tag > self._last_tag and (vr in VRS or (self._implicit and not vr.isalpha()))
-            self._last_tag = tag
+            self.is_ordinary &= vr in VRS or (self._implicit and not vr.isalpha())
             self._value(length, depth=0)
             if tag in WANTED and self._kept is not None:
                 self.is_ordinary &= length != UNDEFINED
