@@ -106,6 +106,36 @@ def test_a_pdu_that_never_ends_is_given_up(make_site: Callable[..., Site]) -> No
         assert accepts(site)
 
 
+def test_a_fragment_that_is_longer_than_its_pdu_is_aborted(site: Site) -> None:
+    """Lengths that contradict each other are no P-DATA (PS3.8 9.3.5)."""
+    with Device(site).association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
+        association.dul.socket.socket.sendall(struct.pack(">BBLLBB", 4, 0, 20, 1000, 1, 1) + bytes(14))
+        site.wait_until(lambda: association.is_aborted)
+    site.wait_idle()
+    assert accepts(site)
+
+
+@pytest.mark.parametrize("kind", [4, 5])
+def test_a_pdu_of_absurd_length_is_aborted(site: Site, kind: int) -> None:
+    """Nobody waits for two gigabytes, data or not."""
+    with Device(site).association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
+        association.dul.socket.socket.sendall(struct.pack(">BBL", kind, 0, 1 << 31))
+        site.wait_until(lambda: association.is_aborted)
+    site.wait_idle()
+    assert accepts(site)
+
+
+def test_a_command_inside_a_data_set_is_aborted(site: Site) -> None:
+    """A message ends before the next one begins (PS3.7 annex E); nothing of it is kept."""
+    with Device(site).association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
+        parts = fragments(association, bytes(40_000), sop_instance="1.2.3")
+        for part in (*parts[:2], parts[0]):
+            association.dul.send_pdu(part)
+        site.wait_until(lambda: association.is_aborted)
+    site.wait_idle()
+    assert (site.rows(), site.spooled()) == ([], [])
+
+
 def drip(connection: socket.socket) -> None:
     """Send a byte now and then, until the other side has closed; give up after a while."""
     for _ in range(100):

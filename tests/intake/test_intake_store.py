@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import threading
 from collections.abc import Callable
@@ -258,13 +259,15 @@ def test_a_header_larger_than_its_limit_is_refused(site: Site, device: Device) -
 
 
 def test_a_large_private_value_is_skipped(site: Site, device: Device) -> None:
-    """Raw data of any size in front of the pixel data costs no memory and is kept."""
+    """Raw data of any size in front of the pixel data costs no memory and is kept, under its digest."""
     ds = photograph()
     block = ds.private_block(0x0009, "RAW", create=True)
-    block.add_new(0x01, "OB", bytes(40 << 20))
+    block.add_new(0x01, "OB", random.Random(1).randbytes(40 << 20))
 
     assert device.send_dataset(ds).Status == 0x0000
-    assert site.stored_data_set(site.rows()[0]) == encode(ds)
+    [row] = site.rows()
+    assert site.stored_data_set(row) == encode(ds)
+    assert row["sha256"] == sha256(encode(ds))
 
 
 def test_an_abort_in_the_middle_leaves_no_spool_file(site: Site, device: Device) -> None:
