@@ -23,6 +23,8 @@ from export_samples import (  # noqa: E402  # after the skips
 )
 
 from oculard_models.contract import ImageInput  # noqa: E402
+from oculard_models.data.oct_eye import draw_eye  # noqa: E402
+from oculard_models.data.oct_views import paint_views  # noqa: E402
 from oculard_models.data.paint import paint  # noqa: E402
 from oculard_models.data.paint_octa import paint_octa  # noqa: E402
 from oculard_models.data.person import sample_person  # noqa: E402
@@ -33,8 +35,10 @@ from oculard_models.nets.sixteen import SIXTEEN, architecture, build  # noqa: E4
 from oculard_models.registry import Bundle, find_bundles, read_bundle  # noqa: E402
 from oculard_models.runners.load import Runner, choose, load  # noqa: E402
 from oculard_models.structures import measure  # noqa: E402
+from oculard_models.volumes.types import DISC_TYPES  # noqa: E402
 
-SHIPPED = [bundle for bundle in find_bundles()[0] if bundle.manifest.mask is None]
+CLASSIFYING = [bundle for bundle in find_bundles()[0] if bundle.manifest.input.views]
+SHIPPED = [bundle for bundle in find_bundles()[0] if bundle.manifest.mask is None and bundle not in CLASSIFYING]
 SEGMENTING = [bundle for bundle in find_bundles()[0] if bundle.manifest.mask is not None]
 RUNNERS: tuple[Runner, Runner] = ("onnx", "torch")
 APART_MASK = 1e-3  # of a probability
@@ -144,6 +148,24 @@ def masks_of(bundle: Bundle) -> list[npt.NDArray[np.float32]]:
         shown = [ImageInput(sop_instance_uid="1.2", eye="R", pixels=image) for image in images]
         results.append(segmenter.segment(np.stack([segmenter.prepare(image) for image in shown])))
     return results
+
+
+@pytest.mark.parametrize("bundle", CLASSIFYING, ids=[bundle.manifest.name for bundle in CLASSIFYING])
+def test_shipped_classifier_says_the_same(bundle: Bundle):
+    """Probabilities, what each view says alone, and the maps, on painted eyes of every class."""
+    spec, classes = bundle.manifest.input, bundle.manifest.class_output.choices
+    eyes = [draw_eye(seed, one) for seed, one in enumerate(DISC_TYPES)]
+    painted = [paint_views(eye, size_px=spec.size_px[0], seed=1, names=spec.views) for eye in eyes]
+    batch = np.stack([np.stack([views[name] for name in spec.views]) for views in painted])
+    ours, theirs = [
+        load(bundle, runner=runner, choice=choose(runner, ["cpu"]), threads=1).classify(batch) for runner in RUNNERS
+    ]
+
+    assert len({one.winner for one in ours}) > 1
+    for one, other in zip(ours, theirs, strict=True):
+        assert classes[one.winner] == classes[other.winner]
+        for part in ("probability", "by_view", "activation"):
+            assert np.allclose(getattr(one, part), getattr(other, part), atol=1e-3)
 
 
 @pytest.mark.parametrize("bundle", SEGMENTING, ids=[bundle.manifest.name for bundle in SEGMENTING])
