@@ -18,6 +18,7 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from devices import OPHTHALMIC_8_BIT, Device, Site, encode, fragments, photograph, store
 from oculard.errors import Misconfigured
+from oculard.intake import wire
 from oculard.intake.association import IntakeAssociation
 from oculard.intake.receiver import MESSAGE_BYTES_MAX
 
@@ -115,6 +116,23 @@ def test_a_fragment_that_is_longer_than_its_pdu_is_aborted(site: Site) -> None:
     assert accepts(site)
 
 
+@pytest.mark.parametrize("nonsense", [b"\xff" * 6, struct.pack(">BBLLBB", 4, 0, 20, 1000, 1, 1)])
+def test_nonsense_is_answered_with_one_abort(site: Site, nonsense: bytes) -> None:
+    """What follows a broken PDU is read and thrown away: nobody is flooded with aborts, and nothing spins."""
+    with Device(site).association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
+        association.dul.kill_dul()  # from here on the socket is ours alone
+        association.dul.join()
+        connection: socket.socket = association.dul.socket.socket
+        connection.settimeout(20)
+        connection.sendall(nonsense + bytes(5000))
+        answer = b""
+        while part := connection.recv(4096):
+            answer += part
+        association.kill()
+    assert (answer[0], len(answer)) == (7, 10)
+    site.wait_idle()
+
+
 @pytest.mark.parametrize("kind", [4, 5])
 def test_a_pdu_of_absurd_length_is_aborted(site: Site, kind: int) -> None:
     """Nobody waits for two gigabytes, data or not."""
@@ -143,8 +161,11 @@ def drip(connection: socket.socket) -> None:
         threading.Event().wait(0.1)
 
 
-def test_a_pdu_that_drips_is_given_up(make_site: Callable[..., Site]) -> None:
+def test_a_pdu_that_drips_is_given_up(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps an association from being silent, and is no PDU in its time all the same."""
+    said: list[str] = []
+    for level in ("warning", "error"):
+        monkeypatch.setattr(wire.logger, level, lambda _event, **more: said.append(more["reason"]))
     site = make_site(intake={"network_s": 1.0})
     with Device(site).association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
         connection: socket.socket = association.dul.socket.socket
@@ -152,6 +173,7 @@ def test_a_pdu_that_drips_is_given_up(make_site: Callable[..., Site]) -> None:
         with pytest.raises(OSError, match=r"\w"):
             drip(connection)
     site.wait_idle()
+    assert said == ["bad-message"], "said once, and nothing else went wrong"
     assert accepts(site)
 
 

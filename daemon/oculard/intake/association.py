@@ -165,6 +165,7 @@ class IntakeAssociation(Association):
 
     def kill(self) -> None:
         """End the association's thread."""
+        self._kill = True
         self.wake()
         super().kill()
 

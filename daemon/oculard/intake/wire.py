@@ -128,23 +128,32 @@ class Wire(DULServiceProvider):
 
     def _receive(self) -> None:
         """Take what is in the buffer, else wait for more."""
-        if self.state_machine.current_state == OVER:
+        state = self.state_machine.current_state
+        if state == OVER:
             self._poll.poll(1000 * IDLE_S)
-            self._at = self._end
-        elif self._at < self._end:
-            self._take()
-        elif self.state_machine.current_state == CLOSING:
-            # The other side was told to close (PS3.8 9.2.1): what still comes is read, then the connection ends.
-            if self._wait(CLOSING_S):
-                self._read()
-            elif self.socket is not None:
-                self.socket.close()
-        elif self._wait(IDLE_S):
+        elif state == CLOSING:
+            self._drain()
+        else:
+            if self._at < self._end:
+                self._take()
+            elif self._wait(IDLE_S) and self._read():
+                self._idle_timer.restart()
+                self._take()
+            self._must_be_in_time()
+
+    def _drain(self) -> None:
+        """Throw away what still comes after the other side was told to close; then close (PS3.8 9.2.1)."""
+        self._at = self._end
+        if self._wait(CLOSING_S):
             self._read()
+        elif self.socket is not None:
+            self.socket.close()
+
+    def _must_be_in_time(self) -> None:
+        """End the connection when a PDU does not come to its end: half a PDU is nobody's."""
         if self._began is not None and time.monotonic() - self._began > self._pdu_s:
-            logger.warning(
-                "association broken", reason="bad-message", why="a PDU without end", association=self._association.id
-            )
+            why = "a PDU without end"
+            logger.warning("association broken", reason="bad-message", why=why, association=self._association.id)
             self.event_queue.put(CONNECTION_CLOSED)
 
     def _wait(self, most_s: float) -> bool:
@@ -165,11 +174,11 @@ class Wire(DULServiceProvider):
                 os.read(self._sleeper, 4096)
         return bool(ready - {self._sleeper})
 
-    def _read(self) -> None:
-        """Read what has come into the buffer, which is empty, and take it."""
+    def _read(self) -> bool:
+        """Read what has come into the buffer, which is empty; False when the connection is over."""
         connection = None if self.socket is None else self.socket.socket
         if connection is None:
-            return
+            return False
         if not self._buffer:
             self._buffer = bytearray(BUFFER_BYTES)
         try:
@@ -179,10 +188,9 @@ class Wire(DULServiceProvider):
             count = 0
         if not count:
             self.event_queue.put(CONNECTION_CLOSED)
-            return
+            return False
         self._at, self._end = 0, count
-        self._idle_timer.restart()
-        self._take()
+        return True
 
     def _take(self) -> None:
         """Take one piece after another out of the buffer, up to its end or to an event that must be acted on."""
