@@ -103,10 +103,10 @@ def nothing_fits(case: Case) -> Verdict | None:
 def _prepare(case: Case, vault: Vault, image: JobInput, eye: str, how: Volumes) -> tuple[Grade, tuple[str, ...]]:
     """Make the views and leave them with the case; the volume itself is gone afterwards. Raises Unfit, Undecodable."""
     with Stopwatch([case], "read"):
-        volume, note = read_volume(vault.path(image.path), eye=eye, voxels_max=how.voxels_max)
+        volume, known, note = read_volume(vault.path(image.path), eye=eye, voxels_max=how.voxels_max)
         _must_have_contrast(volume)
     with Stopwatch([case], "layers"):
-        layers, origin = layers_of(volume, image, case.job.inputs, vault)
+        layers, origin = layers_of(volume, known, image, case.job.inputs, vault)
         grade, reasons = _grade(layers)
         found = find_centres(volume, layers)
         _must_show_disc(found)

@@ -36,8 +36,8 @@ WORDS = {  # what a person must know, beside the slug
 }
 
 
-def read_volume(path: Path, *, eye: str, voxels_max: int) -> tuple[Volume, str]:
-    """The volume of a file, and a note for the report. Raises Unfit for no such scan, Undecodable for no pixels."""
+def read_volume(path: Path, *, eye: str, voxels_max: int) -> tuple[Volume, geometry.Geometry, str]:
+    """The volume of a file, how it lies, and a note for the report. Raises Unfit or, without pixels, Undecodable."""
     known = read_geometry(read_header(path))
     if known.scan is Scan.MACULA:
         raise Unfit(MACULA_VOLUME)
@@ -49,15 +49,16 @@ def read_volume(path: Path, *, eye: str, voxels_max: int) -> tuple[Volume, str]:
         raise
     volume = Volume(pixels=voxels.pixels, spacing=known.spacing, eye=eye, scan=known.scan)
     if voxels.scaled is None:
-        return volume, ""
+        return volume, known, ""
     low, high = voxels.scaled
-    return volume, f"values {low:g} to {high:g} of 16 bit were scaled to 8 bit"
+    return volume, known, f"values {low:g} to {high:g} of 16 bit were scaled to 8 bit"
 
 
-def layers_of(volume: Volume, image: JobInput, inputs: Sequence[JobInput], vault: Vault) -> tuple[Layers, str]:
+def layers_of(
+    volume: Volume, known: geometry.Geometry, image: JobInput, inputs: Sequence[JobInput], vault: Vault
+) -> tuple[Layers, str]:
     """The layers of a volume, and who found them: the device where it sent them whole, else we."""
     ours = OURS
-    known = read_geometry(read_header(vault.path(image.path)))
     for one in _layer_objects(inputs):
         try:
             layers = read_layers(
