@@ -14,29 +14,32 @@ ORDERS = os.environ.get("KILL_ORDERS")
 ROLE = next((word for word in sys.argv if word in ("intake", "worker", "sender", "upkeep")), "")
 commits = 0  # of this process since the orders were given
 given_at = 0
+counting = threading.Lock()  # threads of one role commit side by side: each keeps the number it was given
 
 
-def obey(side: str) -> None:
+def obey(commit: int, side: str) -> None:
     """Die, if the orders are for this very commit."""
     path = Path(str(ORDERS))
     try:
         role, number, when = path.read_text().split()
     except (OSError, ValueError):
         return
-    if (role, int(number), when) == (ROLE, commits, side):
+    if (role, int(number), when) == (ROLE, commit, side):
         path.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def count() -> None:
-    """Count a commit; new orders count from their own beginning."""
+def count() -> int:
+    """Give the number of a commit that begins; new orders count from their own beginning."""
     global commits, given_at
     try:
         at = Path(str(ORDERS)).stat().st_mtime_ns
     except OSError:
-        return
-    commits = commits + 1 if at == given_at else 1
-    given_at = at
+        return 0
+    with counting:
+        commits = commits + 1 if at == given_at else 1
+        given_at = at
+        return commits
 
 
 if ORDERS and "oculard" in sys.argv[0] + " ".join(sys.orig_argv):
@@ -51,10 +54,10 @@ if ORDERS and "oculard" in sys.argv[0] + " ".join(sys.orig_argv):
             with write(self) as connection:
                 yield connection
             return
-        count()
+        commit = count()
         with write(self) as connection:
             yield connection
-            obey("before")
-        obey("after")
+            obey(commit, "before")
+        obey(commit, "after")
 
     Database.write = deadly  # type: ignore[method-assign]
