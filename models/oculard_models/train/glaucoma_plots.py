@@ -39,7 +39,8 @@ def kappa_bars(figures: Mapping[str, Any], published: Sequence[tuple[str, str, f
     for words, arm, kappa in published:
         axes.axhline(kappa, color=COLOURS.get(arm, INK), linestyle=":", linewidth=1.0)
         axes.annotate(words, (1.0, kappa), xycoords=("axes fraction", "data"), fontsize=SMALL - 1, va="center")
-    axes.set_xticks(np.arange(len(shares)), [f"{share} of the training eyes" for share in shares], fontsize=SMALL)
+    axes.set_xticks(np.arange(len(shares)), [str(share) for share in shares], fontsize=SMALL)
+    axes.set_xlabel("share of the training eyes", fontsize=SMALL)
     axes.set_ylabel("Cohen's kappa (95 % interval by person)", fontsize=SMALL + 1, color=INK)
     axes.set_ylim(0.0, 1.0)
     axes.legend(fontsize=SMALL, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
