@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 TORCH := torch==2.13.0 torchvision==0.28.0
 
-.PHONY: setup setup-dev peers demo test test-slow check sim bench clean
+.PHONY: setup setup-dev peers demo test test-slow check sim bench sweep fuzz soak licences audit clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.run  ## the daemon, without torch
@@ -40,8 +40,23 @@ test-slow: setup-dev peers  ## and what takes minutes: all sixteen networks, end
 sim: setup-dev  ## the seeded simulation, long form
 	$(BIN)/python -m pytest tests/simulation --simulate 1000
 
-bench: setup-dev  ## what is fast and what is not, side by side; `make bench ARGS="workers --json FILE"`
-	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+bench: setup-dev  ## what is fast and what is not, side by side; `make bench ARGS="worker --json FILE"`
+	PYTHONPATH=tests:tests/delivery $(BIN)/python -m bench $(ARGS)
+
+sweep: setup-dev peers  ## kills, long form: every process at every step; `make sweep ARGS="--shots 50"`
+	PYTHONPATH=tests $(BIN)/python -m sweep $(ARGS)
+
+fuzz: setup-dev  ## hostile bytes for everything that reads bytes; `make fuzz ARGS="--seconds 60 rgb"`
+	PYTHONPATH=tests:tests/intake:tests/models $(BIN)/python -m fuzz $(ARGS)
+
+licences: setup  ## what the daemon needs, with versions and licences; fails where one needs a look
+	$(BIN)/oculard licences
+
+audit:  ## the locked packages against the vulnerabilities that are known today; needs the network
+	deploy/audit
+
+soak: setup-dev  ## ten thousand associations, good and bad: what the intake holds
+	PYTHONPATH=tests:tests/network $(BIN)/python -m soak $(ARGS)
 
 check: setup-dev  ## style, types, import rules
 	$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ import structlog
 
 import postgres
 from fakes import FakeClock
+from oculard import log
 from oculard.store.database import Database
 from peers import missing
 from shelf import Shelf
@@ -28,7 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the slow part out, and say so, unless it is asked for."""
+    """Leave the slow part out, and say so, unless it is asked for; what looks at all logs comes last."""
+    items.sort(key=lambda item: item.path.name == "test_patients_in_logs.py")
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):
@@ -36,9 +38,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _quiet() -> None:
-    """The program's events belong to the tests that look at them."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+def _quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The program's events belong to the tests that look at them; all go through the allow-list into one file."""
+    with (tmp_path_factory.getbasetemp() / "events.log").open("w", encoding="utf-8", buffering=1) as file:
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                log._error_place,
+                log.allow_only,
+                structlog.processors.JSONRenderer(ensure_ascii=False),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+            logger_factory=structlog.WriteLoggerFactory(file),
+        )
+        yield
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

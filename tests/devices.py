@@ -146,10 +146,10 @@ class Device:
         self.ae.acse_timeout = self.ae.dimse_timeout = self.ae.network_timeout = 30
 
     @contextmanager
-    def association(self, *contexts: tuple[str, list[str]], **more: Any) -> Iterator[Any]:
+    def association(self, *contexts: tuple[str, list[str]], port: int = 0, **more: Any) -> Iterator[Any]:
         proposed = [build_context(UID(abstract), syntaxes) for abstract, syntaxes in contexts]
         association = self.ae.associate(
-            "127.0.0.1", self._site.port, proposed, ae_title=self._called, max_pdu=self._pdu, **more
+            "127.0.0.1", port or self._site.port, proposed, ae_title=self._called, max_pdu=self._pdu, **more
         )
         try:
             yield association

@@ -38,6 +38,13 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
+def forbidden(reason: str) -> None:
+    """Skip, and say why, also where CI=true: what a machine forbids can be installed by nobody."""
+    if "not installed" in reason:
+        missing(reason)
+    pytest.skip(reason)
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.create_server((LOOPBACK, 0)) as server:
@@ -93,7 +100,14 @@ class Orthanc:
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
     """An empty Orthanc."""
-    command, folder = program("Orthanc"), tmp_path / "orthanc"
+    with running_orthanc(tmp_path / "orthanc") as peer:
+        yield peer
+
+
+@contextmanager
+def running_orthanc(folder: Path, **more: Any) -> Iterator[Orthanc]:
+    """An empty Orthanc with further settings, until the block ends."""
+    command = program("Orthanc")
     folder.mkdir()
     peer = Orthanc(ae_title="ORTHANC", port=free_port(), http_port=free_port())
     settings = {
@@ -113,9 +127,9 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
         "DicomAlwaysAllowMove": True,
         "LimitFindResults": 0,
         "StableAge": 1,
-    }
+    } | more
     (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
-    with _running([command, str(folder / "orthanc.json")], peer.port, peer.http_port):
+    with running([command, str(folder / "orthanc.json")], peer.port, peer.http_port):
         yield peer
 
 
@@ -135,7 +149,7 @@ def storescp(tmp_path: Path) -> Iterator[StoreScp]:
     peer = StoreScp(ae_title="STORESCP", port=free_port(), folder=tmp_path / "storescp")
     peer.folder.mkdir()
     arguments = [command, "-v", "-aet", peer.ae_title, "+B", "+xa", "-od", str(peer.folder), str(peer.port)]
-    with _running(arguments, peer.port):
+    with running(arguments, peer.port):
         yield peer
 
 
@@ -167,14 +181,14 @@ def dcmqrscp(tmp_path: Path) -> Iterator[Callable[..., QueryRetrieveScp]]:
                 "AETable END",
             ]
             (folder / "dcmqrscp.cfg").write_text("\n".join(lines) + "\n", encoding="ascii")
-            stack.enter_context(_running([command, "-c", str(folder / "dcmqrscp.cfg"), str(peer.port)], peer.port))
+            stack.enter_context(running([command, "-c", str(folder / "dcmqrscp.cfg"), str(peer.port)], peer.port))
             return peer
 
         yield start
 
 
 @contextmanager
-def _running(arguments: list[str], *ports: int) -> Iterator[None]:
+def running(arguments: list[str], *ports: int) -> Iterator[None]:
     """A program that listens on these ports, until the block ends."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -23,8 +23,8 @@ def find_binaries() -> Path | None:
 
 
 @contextmanager
-def cluster() -> Iterator[str]:
-    """A running server; gives the URL of its database `postgres`."""
+def cluster(*, fsync: str = "off") -> Iterator[str]:
+    """A running server; gives the URL of its database `postgres`. A benchmark of commits wants fsync=on."""
     binaries = find_binaries()
     assert binaries is not None
     folder = Path(tempfile.mkdtemp(prefix="oculard-pg-"))
@@ -36,7 +36,7 @@ def cluster() -> Iterator[str]:
     data = folder / "data"
     run = [*become, str(binaries / "initdb"), "-D", str(data), "-U", "oculard", "-A", "trust", "--no-sync"]
     subprocess.run(run, check=True, capture_output=True, cwd=folder)
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync={fsync}"
     start = [
         *become,
         str(binaries / "pg_ctl"),

@@ -61,8 +61,8 @@ CONDITIONS = _listed(
     Condition(
         name="certificate-unreadable",
         clears=Clears.ITSELF,
-        means="A certificate's file cannot be read, or holds no certificate.",
-        means_ja="証明書のファイルを読めないか、証明書が入っていません。",
+        means="A certificate's file cannot be read, holds no certificate, or does not fit its key.",
+        means_ja="証明書のファイルを読めないか、証明書が入っていないか、秘密鍵と一致しません。",
     ),
     Condition(
         name="chore-failed",

@@ -18,36 +18,36 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from zoneinfo import ZoneInfo
 
 from oculard import __version__, log
-from oculard.clock import SystemClock
+from oculard.clock import Hands, SystemClock
 from oculard.errors import Misconfigured, Transient
 from oculard.log_files import MIB, LogFile
 from oculard.settings import Settings
-from oculard.store.alarms import Alarms
-from oculard.store.answers import Answers
-from oculard.store.backfills import Backfills
-from oculard.store.callers import Callers
-from oculard.store.database import Database
-from oculard.store.deliveries import Deliveries
-from oculard.store.health import Health
-from oculard.store.identity import Identity
-from oculard.store.instances import Instances
-from oculard.store.jobs import Jobs
-from oculard.store.night_jobs import NightJobs
-from oculard.store.notices import Notices
-from oculard.store.orphans import Orphans
-from oculard.store.queue import Queue
-from oculard.store.reannotations import Reannotations
-from oculard.store.retrievals import Retrievals
 from oculard.store.roles import BEAT_S, Roles
-from oculard.store.studies import Studies
-from oculard.store.trace import Trace
 from oculard.store.vault import GIB, RESTORING, Vault
-from oculard.store.watched import Watched
 
 if TYPE_CHECKING:
     from oculard.intake.watching import FolderWatch
     from oculard.report.request import Device
     from oculard.retrieve.backfill import Backfilling
+    from oculard.store.alarms import Alarms
+    from oculard.store.answers import Answers
+    from oculard.store.backfills import Backfills
+    from oculard.store.callers import Callers
+    from oculard.store.database import Database
+    from oculard.store.deliveries import Deliveries
+    from oculard.store.health import Health
+    from oculard.store.identity import Identity
+    from oculard.store.instances import Instances
+    from oculard.store.jobs import Jobs
+    from oculard.store.night_jobs import NightJobs
+    from oculard.store.notices import Notices
+    from oculard.store.orphans import Orphans
+    from oculard.store.queue import Queue
+    from oculard.store.reannotations import Reannotations
+    from oculard.store.retrievals import Retrievals
+    from oculard.store.studies import Studies
+    from oculard.store.trace import Trace
+    from oculard.store.watched import Watched
     from oculard.upkeep.clockwork import Chore
     from oculard.upkeep.reannotation import Reannotation
 
@@ -65,6 +65,8 @@ class App:
 
     @cached_property
     def database(self) -> Database:
+        from oculard.store.database import Database
+
         return Database(self.settings.database_url, self.settings.database_password)
 
     @cached_property
@@ -73,58 +75,86 @@ class App:
 
     @cached_property
     def identity(self) -> Identity:
+        from oculard.store.identity import Identity
+
         return Identity(self.database, self.vault)
 
     @cached_property
     def instances(self) -> Instances:
+        from oculard.store.instances import Instances
+
         return Instances(self.database, self.vault, self.clock)
 
     @cached_property
     def jobs(self) -> Jobs:
+        from oculard.store.jobs import Jobs
+
         return Jobs(self.database, self.clock)
 
     @cached_property
     def night_jobs(self) -> NightJobs:
+        from oculard.store.night_jobs import NightJobs
+
         return NightJobs(self.database, self.clock, self.jobs.queue)
 
     @cached_property
     def studies(self) -> Studies:
+        from oculard.store.studies import Studies
+
         return Studies(self.database, self.clock, self.jobs)
 
     @cached_property
     def backfills(self) -> Backfills:
+        from oculard.store.backfills import Backfills
+
         return Backfills(self.database, self.clock)
 
     @cached_property
     def retrievals(self) -> Retrievals:
+        from oculard.store.retrievals import Retrievals
+
         return Retrievals(self.database, self.clock, self.backfills.queue)
 
     @cached_property
     def reannotations(self) -> Reannotations:
+        from oculard.store.reannotations import Reannotations
+
         return Reannotations(self.database, self.clock, self.jobs)
 
     @cached_property
     def deliveries(self) -> Deliveries:
+        from oculard.store.deliveries import Deliveries
+
         return Deliveries(self.database, self.clock)
 
     @cached_property
     def answers(self) -> Answers:
+        from oculard.store.answers import Answers
+
         return Answers(self.database, self.clock)
 
     @cached_property
     def callers(self) -> Callers:
+        from oculard.store.callers import Callers
+
         return Callers(self.database, self.clock)
 
     @cached_property
     def alarms(self) -> Alarms:
+        from oculard.store.alarms import Alarms
+
         return Alarms(self.database, self.clock)
 
     @cached_property
     def notices(self) -> Notices:
+        from oculard.store.notices import Notices
+
         return Notices(self.database, self.clock)
 
     @cached_property
     def health(self) -> Health:
+        from oculard.store.health import Health
+
         return Health(self.database, self.clock)
 
     @cached_property
@@ -133,14 +163,20 @@ class App:
 
     @cached_property
     def watched(self) -> Watched:
+        from oculard.store.watched import Watched
+
         return Watched(self.database, self.clock)
 
     @cached_property
     def trace(self) -> Trace:
+        from oculard.store.trace import Trace
+
         return Trace(self.database, self.clock)
 
     @cached_property
     def orphans(self) -> Orphans:
+        from oculard.store.orphans import Orphans
+
         return Orphans(self.database, self.vault)
 
     def take_orphan(self, path: Path) -> None:
@@ -184,9 +220,14 @@ class App:
 
 def run_intake(app: App, name: str) -> None:
     """The Storage SCP, until the clock is stopped."""
+    from oculard.intake.lean import load_dicom
+
+    load_dicom()  # before whatever else would
     from oculard.intake.role import IntakeRole
+    from oculard.store.instances import Instances
 
     app.vault.sweep_spool(older_than_s=app.settings.intake.dimse_s + app.settings.intake.network_s)
+    app.vault.make_parts("instances")
     role = IntakeRole(
         app.settings,
         instances=Instances(app.database, app.vault, app.clock, owner=name),
@@ -198,30 +239,39 @@ def run_intake(app: App, name: str) -> None:
         owner=name,
     )
     with role:
-        _loop(app, "intake", name, role.step, says=lambda: {"port": role.port})
+        _loop(app, "intake", name, role.step, says=lambda: role.ports)
 
 
 def run_worker(app: App, name: str) -> None:
     """One worker, until the clock is stopped."""
+    from oculard.decoders import limits
+    from oculard.inference.decoding import Decoder
     from oculard.inference.estimators import Estimators, families, find
     from oculard.inference.grading import QualityGate
     from oculard.inference.opening import Opening
     from oculard.inference.refused import refused_models
     from oculard.inference.volume import volumes
-    from oculard.inference.worker import Worker
+    from oculard.inference.worker import LOOKERS, Worker
     from oculard.inference.write import Writing
 
     settings = app.settings.worker
     bundles, refusals = find(settings.bundles)
     for refusal in refusals:
         logger.error("bundle refused", bundle=refusal.folder.name, reason="bundle-refused", why=refusal.reason)
-    estimators = Estimators(bundles, providers=settings.providers, threads=settings.threads, runner=settings.runner)
+    estimators = Estimators(
+        bundles,
+        providers=settings.providers,
+        threads=settings.threads,
+        runner=settings.runner,
+        precision=settings.precision,
+    )
     for why in estimators.choice.why:
         (logger.warning if "not used" in why else logger.info)("provider", why=why)
     estimators.load(family.estimator for family in families(bundles, settings.estimators).values())
     gate = QualityGate(bundles, settings.quality_gate, threads=settings.threads, disc_finder=settings.disc_finder)
     gate.load()
     app.alarms.only("model-refused", refused_models(settings, refusals, estimators, gate))
+    decoder = Decoder(limits(settings), processes=LOOKERS)
     worker = Worker(
         owner=name,
         settings=settings,
@@ -232,13 +282,18 @@ def run_worker(app: App, name: str) -> None:
         gate=gate,
         faz=app.settings.faz,
         volumes=volumes(app.settings.glaucoma),
+        decoder=decoder,
         writing=Writing(device=app.device, settings=app.settings.report),
         peers=[peer.name for peer in app.settings.peers],
         zone=ZoneInfo(app.settings.site.time_zone),
         hours=Opening(app.settings.night, app.settings.night_zone, app.night_jobs, app.clock).hours,
         clock=app.clock,
     )
-    _loop(app, "worker", name, worker.step, says=lambda: {"providers": list(estimators.choice.providers)})
+    try:
+        _loop(app, "worker", name, worker.step, says=lambda: {"providers": list(estimators.choice.providers)})
+    finally:
+        worker.close()
+        decoder.close()
 
 
 def run_sender(app: App, name: str) -> None:
@@ -391,11 +446,15 @@ def _keeping(app: App) -> list[Chore]:
 def _watching(app: App) -> list[Chore]:
     """The chores that raise and clear the alarms of [alarms]."""
     from oculard.store.forecast import days_left
+    from oculard.tls import all_files
+    from oculard.upkeep.certificates import watched
     from oculard.upkeep.watchdog import Steady, Watchdog
 
     mark_bytes = app.settings.store.disk_free_min_gib * GIB
     return Watchdog(
         limits=app.settings.alarms,
+        certificates=watched(app.settings),
+        tls=all_files(app.settings),
         peers=[peer.name for peer in app.settings.peers],
         health=app.health,
         alarms=app.alarms,
@@ -448,9 +507,9 @@ ROLES: dict[str, Callable[[App, str], None]] = {
 
 
 def roles_of(settings: Settings) -> list[str]:
-    """The roles that a whole daemon has: a fetcher only where there is something to fetch from."""
-    fetches = bool(settings.archives or settings.folders)
-    return [role for role in ROLES if role != "fetcher" or fetches]
+    """The roles that a whole daemon has, one a process: a fetcher only where there is something to fetch from."""
+    counts = {"fetcher": int(bool(settings.archives or settings.folders)), "intake": settings.intake.processes}
+    return [role for role in ROLES for _ in range(counts.get(role, 1))]
 
 
 def run_role(app: App, role: str, *, name: str | None, supervised: bool) -> None:
@@ -499,9 +558,17 @@ def _loop(
     pulse = threading.Thread(target=_pulse, args=(app, role, name, says), name="pulse", daemon=True)
     pulse.start()
     logger.info("role started", name=name, pid=os.getpid())
-    _steps(app, step)
+    hands = Hands.of(app.clock)
+    _steps(app, lambda: _start_anew(app) if hands.were_set_back() else step())
     pulse.join()
     logger.info("role ended", name=name)
+
+
+def _start_anew(app: App) -> bool:
+    """End, so that the supervisor starts us anew: nobody in this process waits for a time of the old clock then."""
+    logger.warning("clock set back", reason="clock-set-back", hint="is the time server right?")
+    app.clock.stop()
+    return True
 
 
 def _steps(app: App, step: Callable[[], bool]) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
-from typing import Protocol
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, Self
+
+SET_BACK = timedelta(seconds=60)  # less than that only makes somebody wait a minute longer
+ASTRAY = timedelta(minutes=10)  # what was written so far ahead of us was written before the clock was set back
 
 
 class Clock(Protocol):
@@ -35,3 +39,21 @@ class SystemClock:
     @property
     def running(self) -> bool:
         return not self._stopping.is_set()
+
+
+@dataclass(slots=True)
+class Hands:
+    """A clock's hands as they were seen last: they tell when somebody sets it back."""
+
+    clock: Clock
+    seen: datetime
+
+    @classmethod
+    def of(cls, clock: Clock) -> Self:
+        """The hands as they stand now."""
+        return cls(clock, clock.now())
+
+    def were_set_back(self) -> bool:
+        """Whether they were, far, since the last look."""
+        then, self.seen = self.seen, self.clock.now()
+        return then - self.seen > SET_BACK

@@ -12,13 +12,12 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO, cast
-
-import structlog
 
 WITHHELD = "<withheld>"
 CHATTY = frozenset({"pynetdicom", "pydicom"})  # only their exceptions are news: the rest our events say, with a reason
@@ -35,6 +34,7 @@ ALLOWED = frozenset(
         "bundle",
         "called_ae",
         "calling_ae",
+        "certificate",
         "count",
         "delay_s",
         "deliveries",
@@ -60,6 +60,7 @@ ALLOWED = frozenset(
         "pid",
         "port",
         "providers",
+        "runs",
         "reason",
         "role",
         "room",
@@ -77,11 +78,29 @@ ALLOWED = frozenset(
         "why",
     }
 )
+ahead: list[Callable[[], None]] = []  # how structlog is to be configured as soon as it is loaded
+loading = threading.Lock()
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure(*, level: str, form: str, role: str, to: TextIO = sys.stderr) -> None:
     """Send every event of this process to stderr through the allow-list; take over the libraries' loggers."""
+    ahead.clear()
+    if "structlog" in sys.modules:
+        _structure(level, form, role, to)
+    else:
+        ahead.append(lambda: _structure(level, form, role, to))
+    root = logging.getLogger()
+    root.handlers[:] = [_Libraries()]
+    root.setLevel(logging.WARNING)
+    warnings.simplefilter("ignore")
+    sys.excepthook = _last_words
+    threading.excepthook = lambda args: _last_words(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _structure(level: str, form: str, role: str, to: TextIO) -> None:
+    import structlog
+
     renderer: Any = (
         structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False)
         if form == "json"
@@ -102,17 +121,31 @@ def configure(*, level: str, form: str, role: str, to: TextIO = sys.stderr) -> N
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Tolerant(to))),
         cache_logger_on_first_use=True,
     )
-    root = logging.getLogger()
-    root.handlers[:] = [_Libraries()]
-    root.setLevel(logging.WARNING)
-    warnings.simplefilter("ignore")
-    sys.excepthook = _last_words
-    threading.excepthook = lambda args: _last_words(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+class Room:
+    """Says the events of one room. structlog is loaded by the first: a command that says nothing starts without it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self._logger, method)
+
+    @cached_property
+    def _logger(self) -> Any:
+        import structlog
+
+        with loading:  # nobody speaks before the allow-list is there
+            for configure_it in ahead:
+                configure_it()
+            ahead.clear()
+        return structlog.get_logger(room=self._name)
 
 
 def get(name: str) -> Any:
     """A logger. Use: `log.info("report sent", job=job.id, peer=peer)`."""
-    return structlog.get_logger(room=name)
+    return Room(name)
 
 
 def allow_only(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -125,6 +158,8 @@ def allow_only(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> M
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, str) and value.isprintable():
+        return value[:TEXT_MAX]
     if isinstance(value, str | Path):
         return CONTROL.sub("?", str(value))[:TEXT_MAX]
     if isinstance(value, datetime):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -48,6 +48,13 @@ class Hours:
         if self.until is None or self.until <= now:
             return 0
         return int((self.until - now).total_seconds() // self.expected_s.get(estimator, self.first_s))
+
+    def after(self, estimator: str, jobs: int) -> Hours:
+        """The hours of what comes after so many jobs of an estimator: they take their time off the window's end."""
+        if self.until is None:
+            return self
+        taken = timedelta(seconds=jobs * self.expected_s.get(estimator, self.first_s))
+        return replace(self, until=self.until - taken)
 
 
 def is_open(night: Night, now: datetime, time_zone: str) -> bool:

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from oculard.errors import Misconfigured
 from oculard.settings_night import Archive, Folder, Limits, Night, Notify, Retention, check_apart
 from oculard.settings_shapes import PLAIN, SHAPES, WORD, AeTitle, Port, Section, Slug, check_time_zone
+from oculard.settings_tls import FILES, CallTls, IntakeTls, Shown, check_files
 
 ENV_PREFIX = "OCULARD_"
 ENV_CONFIG = "OCULARD_CONFIG"  # the one variable that is not a setting: where the file is
@@ -74,7 +75,12 @@ class Intake(Section):
     host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104  a server for the clinic's network
     port: Port = Field(11112, description="TCP port to listen on; 0 picks a free one (tests).")
     associations_max: int = Field(25, ge=1, le=500, description="Associations at once.")
-    connections_max: int = Field(200, ge=1, le=5000, description="TCP connections that may wait to say who they are.")
+    processes: int = Field(
+        1, ge=1, le=16, description="Processes that share the port, each with so many associations: for many cores."
+    )
+    connections_max: int = Field(
+        200, ge=1, le=5000, description="TCP connections that may wait on each port to say who they are."
+    )
     pdu_bytes_max: int = Field(131072, ge=4096, le=1 << 20, description="Largest P-DATA that we ask for.")
     first_bytes_s: float = Field(
         5.0, gt=0, description="A connection that has not begun an association by then is closed."
@@ -82,6 +88,13 @@ class Intake(Section):
     acse_s: float = Field(10.0, gt=0, description="Time to connect, to negotiate and to release.")
     dimse_s: float = Field(60.0, gt=0, description="Time for a device to answer a message of ours.")
     network_s: float = Field(60.0, gt=0, description="An association that is silent this long is aborted.")
+    tls: IntakeTls = IntakeTls()
+
+    @model_validator(mode="after")
+    def _one_port(self) -> Self:
+        if self.processes > 1 and not (self.port and self.tls.port):
+            raise ValueError("processes share a port: name one that is not 0")
+        return self
 
 
 class Expect(StrEnum):
@@ -106,6 +119,10 @@ class Sender(Section):
     )
     commitment_host: str = Field("", description="Where storage commitment answers go; '' means where it called from.")
     commitment_port: Port = Field(0, description="Its port for storage commitment answers; 0 means it never asks.")
+    commitment_tls: CallTls | None = Field(None, description="By TLS, as `tls` of [[peers]]; without it in plain.")
+    certificates: list[Shown] = Field(
+        [], description="Names or `sha256:` fingerprints of its certificates: it must call by TLS and show one of them."
+    )
 
     @field_validator("addresses")
     @classmethod
@@ -127,6 +144,16 @@ class Peer(Section):
         4.0, gt=0, description="No answer after so many hours: send again; third time alarms."
     )
     addresses: list[str] = Field([], description="Where its commitment answers may come from; [] means any address.")
+    tls: CallTls | None = Field(
+        None,
+        description='By TLS: { authorities = "FILE", certificate = "FILE", key = "FILE", certificates = ["NAME"] }.'
+        " What is left out is that of [intake.tls], and its certificate must have host's name.",
+    )
+
+    @property
+    def certificates(self) -> list[str]:
+        """Which certificates it may show when it calls us; [] means any, and that it may call in plain."""
+        return [] if self.tls is None else self.tls.certificates
 
 
 class Settling(Section):
@@ -166,9 +193,18 @@ class Worker(Section):
     job_s_max: float = Field(600.0, ge=5, description="A job that takes longer ends its worker; the attempt counts.")
     attempts_max: int = Field(3, ge=1, le=20, description="After so many the job fails, and a report says so.")
     images_pixels_max: int = Field(200_000_000, ge=1, description="A larger image is not decoded.")
+    decode_s_max: float = Field(120.0, gt=0, description="An image that takes longer to decode is not decoded.")
+    decode_memory_mib: int = Field(
+        4096, ge=512, description="An image that needs more memory to be decoded is not decoded."
+    )
     bundles: list[Path] = Field([], description="Folders of further bundles, beside those that come with oculard.")
-    runner: Literal["onnx", "torch"] = Field(
-        "onnx", description="What runs the networks: onnx | torch; torch needs the extra `lab`."
+    runner: Literal["onnx", "torch", "openvino", "auto"] = Field(
+        "onnx",
+        description="onnx | torch (extra `lab`) | openvino (extra `openvino`) | auto: the fastest, measured at start.",
+    )
+    precision: Literal["float", "bf16"] = Field(
+        "float",
+        description="float | bf16: with openvino or auto also in bf16, where it hardly drifts; reports name it.",
     )
     estimators: dict[Slug, str] = Field(
         {"systemic": "systemic-demo", "faz": "faz"}, description="The bundle that serves each family."
@@ -203,6 +239,9 @@ class Glaucoma(Section):
 
     normative: Path | None = Field(
         None, description="Healthy eyes' thickness, made by `oculard-lab normative`; only deviation maps need it."
+    )
+    layer_network: Path | None = Field(
+        None, description="Finds layers instead of our search: a file of `oculard-lab train layers`. None by default."
     )
     volume_voxels_max: int = Field(
         300_000_000, ge=1, description="A larger OCT volume is not decoded; one voxel takes one byte."
@@ -312,6 +351,17 @@ class Settings(BaseSettings):
                 raise ValueError(f"two senders or folders are called `{folder.name}`")
             senders.add(folder.name)
         check_apart(self.folders, self.store.folder)
+        for sender in self.senders:
+            check_files(f"sender `{sender.name}`", sender.commitment_tls, self.intake.tls)
+            if sender.certificates and not self.intake.tls.is_on:
+                raise ValueError(f"sender `{sender.name}`: certificates need [intake.tls]")
+        for peer in self.peers:
+            check_files(f"peer `{peer.name}`", peer.tls, self.intake.tls)
+            if peer.certificates and peer.commitment and not self.intake.tls.is_on:
+                raise ValueError(f"peer `{peer.name}`: its commitment answers come by TLS, which needs [intake.tls]")
+        for archive in self.archives:
+            needed = ("authorities",) if archive.how == "dicomweb" else FILES
+            check_files(f"archive `{archive.name}`", archive.tls, self.intake.tls, needed)
         senders |= {archive.name for archive in self.archives}  # what comes by C-GET and WADO-RS
         if self.night.backfill_from and self.night.backfill_from not in {archive.name for archive in self.archives}:
             raise ValueError(f"[night] backfill_from names `{self.night.backfill_from}`, which is not in [[archives]]")
@@ -421,11 +471,17 @@ def _refuse_unknown_variables() -> None:
 def known_variables() -> set[str]:
     """Every environment variable that means something."""
     known = {ENV_CONFIG, "OCULARD_DATA"}  # the second one names the tests' folder of real data
-    for name, field in Settings.model_fields.items():
-        known.add(f"{ENV_PREFIX}{name}".upper())
+    return known | _variables(ENV_PREFIX, Settings.model_fields)
+
+
+def _variables(prefix: str, fields: dict[str, Any]) -> set[str]:
+    """The variables of some fields, and of the sections among them."""
+    known = set()
+    for name, field in fields.items():
+        known.add(f"{prefix}{name}".upper())
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
-            known |= {f"{ENV_PREFIX}{name}__{key}".upper() for key in section.model_fields}
+            known |= _variables(f"{prefix}{name}__", section.model_fields)
     return known
 
 

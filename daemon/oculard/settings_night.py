@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from oculard.settings_shapes import AeTitle, Clocktime, Port, Section, Slug, check_time_zone
+from oculard.settings_tls import CallTls
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -69,6 +70,9 @@ class Archive(Section):
     find_s: float = Field(60.0, gt=0, description="Time for the next match of a query.")
     study_s: float = Field(1800.0, gt=0, description="Time for one study to come as a whole.")
     attempts_max: int = Field(5, ge=1, le=100, description="Tries for a study that does not come completely.")
+    tls: CallTls | None = Field(
+        None, description="Called by TLS, as `tls` of [[peers]]; for dicomweb only with authorities of its own, or {}."
+    )
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -77,6 +81,8 @@ class Archive(Section):
                 raise ValueError(f"archive `{self.name}`: url is needed for dicomweb, http:// or https://")
             if self.user and not self.url.startswith("https://"):
                 raise ValueError(f"archive `{self.name}`: a password needs https://")
+            if self.tls is not None and (self.tls.certificates or not self.url.startswith("https://")):
+                raise ValueError(f"archive `{self.name}`: for dicomweb tls needs https://, and knows no certificates")
         elif not self.host:
             raise ValueError(f"archive `{self.name}`: host is needed for {self.how}")
         return self

@@ -79,7 +79,7 @@ class Supervisor:
             if child.restart_at is None and child.process.poll() is not None:
                 self._mourn(child, now)
                 return True
-            if child.restart_at is not None and now >= child.restart_at:
+            if child.restart_at is not None and _is_due(child.restart_at, now):
                 self._children[index] = self._start(child.role, failures=child.failures)
                 return True
         return False
@@ -122,3 +122,8 @@ class Supervisor:
                 child.process.wait()
             if child.process.stdin is not None:
                 child.process.stdin.close()
+
+
+def _is_due(moment: datetime, now: datetime) -> bool:
+    """Whether it has come, or is so far ahead that the clock was set back."""
+    return now >= moment or moment - now > timedelta(seconds=RESTART_S_MAX)

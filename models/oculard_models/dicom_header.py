@@ -6,6 +6,7 @@ import struct
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.sequence import Sequence
 
 UNREADABLE = (  # what pydicom raises on values that are not what their VR says; OSError and EOFError are its parser's
@@ -18,6 +19,7 @@ UNREADABLE = (  # what pydicom raises on values that are not what their VR says;
     OSError,
     EOFError,
     struct.error,
+    BytesLengthException,  # of no kind above
 )
 
 

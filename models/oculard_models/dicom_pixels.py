@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import struct
 import warnings
@@ -50,6 +51,7 @@ DECODER_ERRORS = (
     OSError,
     LookupError,
     TypeError,
+    OverflowError,
     zlib.error,
     struct.error,
     EOFError,
@@ -67,6 +69,12 @@ class Undecodable(ValueError):
         super().__init__(message)
 
 
+def _must_be_the_images(why: Exception) -> None:
+    """Raise on what the system says of a file: that is the vault's trouble. Parsers raise OSError of their own."""
+    if isinstance(why, OSError) and why.errno not in (None, errno.EINVAL):  # a place that no file has is the image's
+        raise why
+
+
 def _refuse_segments(header: Dataset) -> None:
     """Refuse palettes in segments (PS3.3 C.7.9.2): few bytes unfold to gigabytes, and no eye device has them."""
     if any(f"Segmented{colour}PaletteColorLookupTableData" in header for colour in ("Red", "Green", "Blue")):
@@ -81,9 +89,10 @@ def read_header(path: Path) -> Dataset:
     try:
         _check_inflated_size(path)
         return dcmread(path, stop_before_pixels=True, defer_size=LONG_BYTES)
-    except (OSError, Undecodable):
-        raise  # the vault's trouble, not the image's; or said already
+    except Undecodable:
+        raise
     except DECODER_ERRORS as why:
+        _must_be_the_images(why)
         raise Undecodable("header-unreadable", f"the header cannot be read: {type(why).__name__}") from why
 
 
@@ -155,6 +164,7 @@ def _decoded(path: Path, header: Dataset, size: tuple[int, int]) -> npt.NDArray[
     except Undecodable:
         raise
     except DECODER_ERRORS as why:
+        _must_be_the_images(why)
         raise Undecodable("pixels-undecodable", f"the pixels cannot be decoded: {type(why).__name__}") from why
 
 

@@ -17,13 +17,17 @@ from pathlib import Path
 
 import structlog
 
-from bench import intake, photographs, segmenters, trunk, workers
+from bench import intake, photographs, queue, segmenters, sending, start, together, trunk, workers
 from bench.tables import Table
 
 ITEMS: Mapping[str, Callable[[], Table]] = {
     "intake": intake.measure,
+    "sending": sending.measure,
+    "queue": queue.measure,
+    "start": start.measure,
     "photographs": photographs.measure,
-    "workers": workers.measure,
+    "worker": workers.measure,
+    "together": together.measure,
     "trunk": trunk.measure,
     "segmenters": segmenters.measure,
 }

@@ -12,11 +12,11 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
 
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID
 
 from oculard.intake.codec import PDV_HEAD_BYTES
 
@@ -115,16 +115,21 @@ def _status(command: bytes) -> int:
     raise ConnectionError("an answer without a status")
 
 
+def contexts_of(paths: Iterable[Path]) -> list[tuple[str, str]]:
+    """The SOP classes and transfer syntaxes of some files."""
+    metas = [read_file_meta_info(path) for path in paths]
+    return sorted({(str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)) for meta in metas})
+
+
 def main() -> None:
     """The command."""
     host, port, called_ae, folder = sys.argv[1:]
     paths = sorted(Path(folder).iterdir())
-    metas = [read_file_meta_info(path) for path in paths]
-    pairs = sorted({(UID(meta.MediaStorageSOPClassUID), UID(meta.TransferSyntaxUID)) for meta in metas})
+    pairs = contexts_of(paths)
     print("ready", flush=True)  # noqa: T201  the bench reads it
     sys.stdin.readline()
     began = perf_counter()
-    sender = Sender(host, int(port), called_ae, [(str(one), str(other)) for one, other in pairs])
+    sender = Sender(host, int(port), called_ae, pairs)
     statuses = [sender.store(path, number) for number, path in enumerate(paths)]
     sender.release()
     print(json.dumps({"seconds": perf_counter() - began, "stored": statuses.count(0)}))  # noqa: T201  likewise

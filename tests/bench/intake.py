@@ -1,4 +1,7 @@
-"""Intake side by side: the same files to our intake, to Orthanc and to DCMTK's storescp, in turn, pair after pair."""
+"""Intake side by side: the same files to our intake, to Orthanc and to DCMTK's storescp, in turn, pair after pair.
+
+`limit` is what the machine does at best with them: from a socket into a file, synced, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -6,92 +9,130 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+from bench.fast_sender import Sender, contexts_of
 from bench.loads import VOLUMES, write_load
-from bench.receivers import RECEIVERS, TITLE, limit_mb_s
+from bench.receivers import RECEIVERS, TITLE, Receiver, limit_mb_s
 from bench.tables import Table
 from peers import LOOPBACK, program
 
-LOADS = {VOLUMES: 8, "photographs, 2.4 MB": 64, "small, 60 KB": 400}
+SMALL = "small, 60 KB"
+LOADS = {VOLUMES: 8, "photographs, 2.4 MB": 64, SMALL: 400}
 ASSOCIATIONS = (1, 4, 8)
 ROUNDS = 3
+# What we aim for: as a multiple of Orthanc, of storescp, of the machine's limit, of Orthanc with storescu as it comes.
+GOALS = {VOLUMES: 5.0, "photographs, 2.4 MB": 3.0, SMALL: 1.3}
+STORESCP_GOAL, LIMIT_GOAL, NAGLE_GOAL, MEMORY_GOAL_MIB = 0.7, 0.9, 20.0, 100.0
+OPEN = 25  # associations at once, while memory is looked at
 HERE = Path(__file__).parent
+Figures = dict[str, list[float]]
 
 
 def measure() -> Table:
     """MB/s of each receiver, and ours as a multiple of the others, by load and associations."""
     rows, raw = [], []
-    with TemporaryDirectory(prefix="bench-intake-") as work:
+    with TemporaryDirectory(prefix="bench-intake-") as folder:
+        work = Path(folder)
         for load, count in LOADS.items():
-            size = write_load(load, Path(work) / load, count)
+            size = write_load(load, work / load, count)
             for associations in ASSOCIATIONS:
-                figures = _rounds(Path(work) / load, Path(work), associations, size)
-                raw.append({"load": load, "associations": associations, "mb_s": figures})
+                figures = _rounds(work / load, work, associations, size)
+                raw.append({"load": load, "associations": associations, **figures})
                 rows.append(_row(load, associations, count, size, figures))
-        limits = [limit_mb_s(next((Path(work) / VOLUMES).iterdir()), Path(work)) for _ in range(2 * ROUNDS)]
-        raw.append({"limit_mb_s": limits})
-        nagle = {name: _nagle(Path(work) / "small, 60 KB", Path(work), name) for name in RECEIVERS}
-        raw.append({"storescu_small_per_s": nagle})
-    shown = "  ".join(f"{name} {median(values):.0f}" for name, values in nagle.items())
+        memory = _memory_mib(work / VOLUMES, work)
+        nagle = {name: _nagle(work / SMALL, work, name) for name in RECEIVERS}
+        raw += [{"memory_mib": memory, "associations": OPEN}, {"storescu_small_per_s": nagle}]
     return Table(
-        title="Intake, a sender without Nagle: MB/s (median of pairs), and ours as a multiple",
-        heads=["load", "associations", *RECEIVERS, "of Orthanc", "of storescp", "objects/s", "peak MiB"],
-        rows=rows,
-        remarks=[
-            "Ours: file, folder and row on disk before Success. Orthanc: its file. storescp: nothing is synced.",
-            f"The machine's own limit, socket to file with fsync, one volume: {median(limits):.0f} MB/s.",
-            f"DCMTK's storescu as it comes, small photographs, objects/s: {shown}",
+        title="Intake, a sender without Nagle: MB/s (median of pairs), ours as a multiple, and the goal",
+        heads=[
+            "load",
+            "at once",
+            *RECEIVERS,
+            "of Orthanc",
+            "of storescp",
+            "of limit",
+            "objects/s",
+            "CPU ms",
+            "Orthanc's",
         ],
+        rows=rows,
+        remarks=_remarks(memory, nagle),
         raw=raw,
     )
 
 
-def _rounds(load: Path, work: Path, associations: int, size: int) -> dict[str, list[float]]:
-    """Every receiver once a round, forwards and backwards in turn, so that drift hits all alike."""
-    figures: dict[str, list[float]] = {name: [] for name in RECEIVERS} | {"peak_mib": []}
+def _remarks(memory_mib: float, nagle: Mapping[str, Sequence[float]]) -> list[str]:
+    shown = "  ".join(f"{name} {median(values):.0f}" for name, values in nagle.items())
+    ratio = _ratio(nagle["oculard"], nagle["Orthanc"])
+    return [
+        "Ours: file, folder and row on disk before Success. Orthanc: its file. storescp: nothing is synced.",
+        f"Our memory with {OPEN} associations open, a volume on each: {memory_mib:.0f} MiB at most"
+        f" (goal below {MEMORY_GOAL_MIB:.0f}).",
+        f"DCMTK's storescu as it comes, small photographs, objects/s: {shown}; {_of(ratio, NAGLE_GOAL)} of Orthanc.",
+    ]
+
+
+def _rounds(load: Path, work: Path, associations: int, size: int) -> Figures:
+    """Every receiver and the limit once a round, forwards and backwards in turn, so that drift hits all alike."""
+    figures: Figures = {name: [] for name in (*RECEIVERS, "limit", "cpu_ms", "Orthanc_cpu_ms")}
+    files = sorted(load.iterdir())
     for number in range(ROUNDS):
         for name in RECEIVERS if number % 2 == 0 else reversed(RECEIVERS):
-            seconds, peak = _once(load, work, name, associations)
+            seconds, cpu_s = _once(load, work, name, associations)
             figures[name].append(size / 1e6 / seconds)
+            for shown, key in (("oculard", "cpu_ms"), ("Orthanc", "Orthanc_cpu_ms")):
+                if name == shown:
+                    figures[key].append(1000 * cpu_s / len(files))
             if name == "oculard":
-                figures["peak_mib"].append(peak)
+                figures["limit"].append(limit_mb_s(files, work))
     return figures
 
 
-def _row(load: str, associations: int, count: int, size: int, figures: dict[str, list[float]]) -> Sequence[str]:
-    ours = median(figures["oculard"])
-    ratios = [median(a / b for a, b in zip(figures["oculard"], figures[other], strict=True)) for other in RECEIVERS]
+def _row(load: str, associations: int, count: int, size: int, figures: Figures) -> Sequence[str]:
+    ours = figures["oculard"]
     return [
         load,
         str(associations),
         *(f"{median(figures[name]):.0f}" for name in RECEIVERS),
-        f"{ratios[1]:.2f}",
-        f"{ratios[2]:.2f}",
-        f"{ours * 1e6 / (size / count):.0f}",
-        f"{max(figures['peak_mib']):.0f}",
+        _of(_ratio(ours, figures["Orthanc"]), GOALS[load]),
+        _of(_ratio(ours, figures["storescp"]), STORESCP_GOAL),
+        _of(_ratio(ours, figures["limit"]), LIMIT_GOAL) if load == VOLUMES else "",
+        f"{median(ours) * 1e6 / (size / count):.0f}",
+        f"{median(figures['cpu_ms']):.1f}",
+        f"{median(figures['Orthanc_cpu_ms']):.1f}",
     ]
 
 
+def _ratio(ours: Sequence[float], others: Sequence[float]) -> float:
+    """The median of the pairs that were measured one after the other."""
+    return median(a / b for a, b in zip(ours, others, strict=True))
+
+
+def _of(ratio: float, goal: float) -> str:
+    return f"{ratio:.2f} ({goal:g})"
+
+
 def _once(load: Path, work: Path, receiver: str, associations: int) -> tuple[float, float]:
-    """Send everything over so many associations; gives the seconds and the receiver's peak memory."""
+    """Send everything over so many associations; gives the seconds, and those of CPU that the receiver took."""
     os.sync()
     with TemporaryDirectory(dir=work) as folder, RECEIVERS[receiver](Path(folder)) as running:
         with _senders(load, Path(folder), running.port, associations) as senders:
-            began = perf_counter()
+            spent, began = running.cpu_s(), perf_counter()
             for sender in senders:
                 assert sender.stdin is not None
                 sender.stdin.write("\n")
                 sender.stdin.close()
             done = [json.loads(sender.stdout.read()) for sender in senders if sender.stdout is not None]
-            seconds = perf_counter() - began
+            seconds, spent = perf_counter() - began, running.cpu_s() - spent
         assert sum(one["stored"] for one in done) == len(list(load.iterdir())), f"{receiver} did not take everything"
-        return seconds, running.peak_mib()
+        return seconds, spent
 
 
 @contextmanager
@@ -116,6 +157,27 @@ def _senders(load: Path, folder: Path, port: int, associations: int) -> Iterator
         for sender in senders:
             sender.kill()
             sender.wait()
+
+
+def _memory_mib(load: Path, work: Path) -> float:
+    """The most memory that our intake ever has, with many associations open and a volume on each of them at once."""
+    files = sorted(load.iterdir())
+    with TemporaryDirectory(dir=work) as folder, RECEIVERS["oculard"](Path(folder)) as running:
+        return peak_mib_with_all_open(running, files)
+
+
+def peak_mib_with_all_open(
+    running: Receiver, files: Sequence[Path], *, at_once: int = OPEN, sends: int = OPEN
+) -> float:
+    """Open many associations, send a file over so many of them, so many at once; then release them all."""
+    senders = [Sender(LOOPBACK, running.port, TITLE, contexts_of(files)) for _ in range(OPEN)]
+    with ThreadPoolExecutor(at_once) as threads:
+        sent = threads.map(lambda number: senders[number].store(files[number % len(files)], number), range(sends))
+        assert not any(sent), "every file is taken"
+    peak = running.peak_mib()
+    for sender in senders:
+        sender.release()
+    return peak
 
 
 def _nagle(load: Path, work: Path, receiver: str) -> list[float]:

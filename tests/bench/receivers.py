@@ -8,10 +8,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 from peers import LOOPBACK, _await_port, free_port, program
 
@@ -52,6 +53,11 @@ class Receiver:
         """The most memory that it has had."""
         lines = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+    def cpu_s(self) -> float:
+        """The time of processors that it and its ended children have had so far."""
+        values = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return sum(map(int, values[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -116,25 +122,31 @@ RECEIVERS: Mapping[str, Callable[[Path], AbstractContextManager[Receiver]]] = {
 }
 
 
-def limit_mb_s(source: Path, folder: Path) -> float:
-    """What this machine does at best: a file by sendfile through a socket into another file, synced. MB/s."""
-    from time import perf_counter
-
-    with socket.create_server((LOOPBACK, 0)) as server:
-
-        def send() -> None:
-            with socket.create_connection(server.getsockname()) as out, source.open("rb") as file:
-                out.sendfile(file)
-
-        sender = threading.Thread(target=send)
-        began = perf_counter()
-        sender.start()
-        connection, _ = server.accept()
-        buffer, got = bytearray(1 << 20), 0
-        with connection, (folder / "limit").open("wb", buffering=0) as to, memoryview(buffer) as view:
-            while count := connection.recv_into(buffer):
-                to.write(view[:count])
-                got += count
-            os.fsync(to.fileno())
-        sender.join()
+def limit_mb_s(files: Sequence[Path], folder: Path) -> float:
+    """What this machine does at best: file after file by sendfile through a socket into another, synced. MB/s."""
+    began, got = perf_counter(), 0
+    for path in files:
+        with socket.create_server((LOOPBACK, 0)) as server:
+            sender = threading.Thread(target=_send_file, args=(path, server.getsockname()))
+            sender.start()
+            connection, _ = server.accept()
+            got += _receive_file(connection, folder / "limit")
+            sender.join()
     return got / 1e6 / (perf_counter() - began)
+
+
+def _send_file(path: Path, address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as out, path.open("rb") as file:
+        out.sendfile(file)
+
+
+def _receive_file(connection: socket.socket, path: Path) -> int:
+    """Into a new file, synced; gives its bytes."""
+    path.unlink(missing_ok=True)
+    buffer, got = bytearray(1 << 20), 0
+    with connection, path.open("wb", buffering=0) as to, memoryview(buffer) as view:
+        while count := connection.recv_into(buffer):
+            to.write(view[:count])
+            got += count
+        os.fsync(to.fileno())
+    return got

@@ -18,6 +18,7 @@ from bench.tables import Table, median_ms
 from oculard_models.export.network import INPUT, export_onnx
 from oculard_models.export.smaller import write_int8
 from oculard_models.nets.segmenters import SEGMENTERS, build_segmenter
+from oculard_models.runners.openvino_runner import quiet_openvino
 
 SIZE_PX = 320
 ROUNDS = 5
@@ -82,9 +83,7 @@ def _openvino_ms(path: Path, image: np.ndarray[Any, Any], precision: str) -> flo
     """Time OpenVINO, or say why not."""
     if not OPENVINO:
         return "not installed"
-    import openvino
-
-    core = openvino.Core()
+    core = quiet_openvino().Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return NO_BF16
     compiled = core.compile_model(

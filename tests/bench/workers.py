@@ -1,167 +1,127 @@
-"""The worker from claim to committed report, against onnxruntime alone on tensors that are ready."""
+"""The worker from claim to committed report, against its runner alone on tensors that are ready, for each family."""
 
 from __future__ import annotations
 
-import json
-import os
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC
+import importlib.util
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.nets import random_bundle
 from bench.tables import Table, middle, seconds
-from oculard.clock import SystemClock
-from oculard.inference.estimators import Estimators, families
-from oculard.inference.grading import QualityGate
-from oculard.inference.worker import Worker
-from oculard.inference.write import Writing
-from oculard.intake.role import folder_import
-from oculard.report.request import Device
-from oculard.settings import Settings, Store
-from oculard.settings import Settling as SettlingSettings
-from oculard.settings import Worker as WorkerSettings
-from oculard.store.database import Database
-from oculard.upkeep.settling import Settling
-from oculard_models.data.paint import paint
-from oculard_models.data.painted_study import Visit, painted_uid, wrap_fundus
-from oculard_models.data.person import sample_people
-from oculard_models.registry import BUNDLES, Bundle, read_bundle
-from oculard_models.runners.onnx import OnnxEstimator, choose_providers
-from shelf import ANY_TIME, Shelf
+from bench.workplace import PHOTOGRAPH_PX, SLAB_PX, VOLUME, Workplace, shipped
+from oculard_models.registry import Bundle
+from oculard_models.runners.golden import Loaded
+from oculard_models.runners.load import Runner
+from oculard_models.runners.openvino_runner import Precision
 
-CHOICE = choose_providers(["cpu"], ["CPUExecutionProvider"])
-PIXELS = 2048  # height and width of a photograph
-PAINTED = 4  # different photographs; the instances are many more
 ROUNDS = 3
-IMAGES = {"mobilenet": 48, "efficientnet-b7": 12}  # a round
-Batch = npt.NDArray[np.float32]
+NIGHT_S = 10 * 3600
+RUNS_AT_ONCE = 8  # as [worker] batch
+SHIPPED = {"systemic-demo": 48, "faz": 24, "glaucoma-demo": 4}  # images a round
+RANDOM = {"mobilenet": 48, "efficientnet-b7": 12}
+WAYS: Mapping[str, tuple[Runner, Precision]] = {
+    "onnxruntime": ("onnx", "float"),
+    "OpenVINO": ("openvino", "float"),
+    "OpenVINO bf16": ("openvino", "bf16"),
+}
+HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
+Figures = dict[str, Any]
 
 
 def measure() -> Table:
-    """Images per second, worker and raw in turn, and the share that the worker keeps."""
-    photographs = [paint(sample_people(PAINTED, 5)[k], "RL"[k % 2], k, PIXELS) for k in range(PAINTED)]
+    """Images a second, raw and worker in turn, the share that the worker keeps, and what a night does."""
     rows, raw = [], {}
-    for architecture, count in IMAGES.items():
-        with TemporaryDirectory() as folder:
-            bundle = random_bundle(architecture, Path(folder))
-            figures = _pairs(bundle, photographs, count, Path(folder))
-        raw[architecture] = figures
-        best = [max(pair) for pair in zip(figures["raw_one"], figures["raw_lanes"], strict=True)]
-        shares = [worker / alone for worker, alone in zip(figures["worker"], best, strict=True)]
-        rows.append(
-            [
-                architecture,
-                middle(figures["raw_one"]),
-                middle(figures["raw_lanes"]),
-                middle(figures["worker"]),
-                f"{100 * median(shares):.0f} %",
-                "  ".join(f"{stage} {1000 * took:.0f}" for stage, took in figures["stages_s"].items()),
-            ]
-        )
+    with TemporaryDirectory(prefix="bench-worker-") as folder:
+        for bundle, count in _bundles(Path(folder)):
+            for way in WAYS if HAS_OPENVINO else ("onnxruntime",):
+                figures = _pairs(bundle, way, count, Path(folder) / f"{bundle.manifest.name}-{way}")
+                raw[f"{bundle.manifest.name}, {way}"] = figures
+                rows.append(_row(bundle.manifest.name, way, figures))
+    missing = [] if HAS_OPENVINO else ["OpenVINO is not installed here (extra `openvino`)."]
     return Table(
-        title="Worker against raw onnxruntime, images a second: median (smallest to largest)",
+        title="Worker against its runner alone, images a second: median (smallest to largest)",
         heads=[
             "network",
-            "raw, all cores on one",
-            "raw, one core each",
+            "runner",
+            "raw",
+            "worker, one thing after another",
             "worker",
-            "share of the better",
+            "share of raw",
+            "CPU ms an image",
+            "ten hours",
             "ms by stage",
         ],
         rows=rows,
         remarks=[
-            f"One {PIXELS} x {PIXELS} JPEG an eye and one report an eye; the worker's time is from claim to commit,",
-            "with decoding, quality gate, report and fsyncs. Raw sees tensors that are ready.",
+            f"One {PHOTOGRAPH_PX} x {PHOTOGRAPH_PX} JPEG an eye and one report an eye; en face {SLAB_PX} x {SLAB_PX};",
+            f"volumes of {' x '.join(map(str, VOLUME))}. The worker's time is from claim to commit, with decoding,",
+            "quality gate, report and fsyncs. Raw sees tensors that are ready. Stages run beside each other.",
+            *missing,
         ],
         raw=raw,
     )
 
 
-def _pairs(
-    bundle: Bundle, photographs: list[npt.NDArray[np.uint8]], count: int, folder: Path
-) -> dict[str, list[float]]:
-    """Measure raw and worker in turn, `ROUNDS` times."""
-    cores = len(os.sched_getaffinity(0))
-    one, lanes = OnnxEstimator(bundle, CHOICE, threads=0), OnnxEstimator(bundle, CHOICE, threads=1)
-    batch = np.random.default_rng(1).random((1, 3, *bundle.manifest.input.size_px), dtype=np.float32)
-    bench = _Bench(folder, bundle)
-    bench.fill(photographs, 4)  # loads the networks, and is not counted
-    bench.drain()
-    figures: dict[str, list[float]] = {"raw_one": [], "raw_lanes": [], "worker": []}
+def _bundles(folder: Path) -> list[tuple[Bundle, int]]:
+    """What is measured, and by how many images a round."""
+    fresh = [(random_bundle(name, folder), count) for name, count in RANDOM.items()]
+    return fresh + list(zip(shipped(*SHIPPED), SHIPPED.values(), strict=True))
+
+
+def _pairs(bundle: Bundle, way: str, count: int, folder: Path) -> Figures:
+    """Measure raw, the worker without looking ahead, and the worker in turn, `ROUNDS` times."""
+    folder.mkdir()
+    place = Workplace(folder, bundle, *WAYS[way])
+    served = place.worker.estimators.get(f"{bundle.manifest.name}@{bundle.manifest.version}")
+    place.fill(2)  # loads the networks and the decoders, and is not counted
+    place.drain(place.worker)
+    figures: Figures = {"runs": [*served.conditions, *served.why], "raw": [], "plain": [], "worker": [], "cpu_ms": []}
     for _ in range(ROUNDS):
-        bench.fill(photographs, count)
-        figures["raw_one"].append(count / seconds(lambda: [one.estimate(batch) for _ in range(count)]))
-        with ThreadPoolExecutor(cores) as pool:
-            figures["raw_lanes"].append(count / seconds(lambda: list(pool.map(lanes.estimate, [batch] * count))))
-        figures["worker"].append(count / seconds(bench.drain))
-    return figures | {"stages_s": bench.stages()}  # type: ignore[dict-item]  # one row of another kind
+        figures["raw"].append(count / seconds(lambda: _raw(bundle, served.estimator, count)))
+        place.fill(count)
+        figures["plain"].append(count / seconds(lambda: place.drain(place.plain)))
+        place.fill(count)
+        began = _cpu_s()
+        figures["worker"].append(count / seconds(lambda: place.drain(place.worker)))
+        figures["cpu_ms"].append(1000 * (_cpu_s() - began) / count)
+    figures |= {"stages_s": place.stages(), "outcomes": dict(place.outcomes())}
+    place.close()
+    return figures
 
 
-class _Bench:
-    """A store on disk and a worker, built as the program builds them."""
+def _raw(bundle: Bundle, loaded: Loaded, count: int) -> None:
+    """The runner alone on so many images."""
+    spec = bundle.manifest.input
+    batch = np.random.default_rng(1).random((RUNS_AT_ONCE, spec.channels, *spec.size_px), dtype=np.float32)
+    run: Callable[[Any], object] = loaded.estimate
+    if bundle.manifest.mask is not None or spec.views:
+        run = loaded.classify if spec.views else loaded.segment
+    for done in range(0, count, RUNS_AT_ONCE):
+        run(batch[: count - done])
 
-    def __init__(self, folder: Path, bundle: Bundle) -> None:
-        self.folder, self.studies = folder, 0
-        name = bundle.manifest.name
-        self.settings = Settings(
-            store=Store(folder=folder / "vault", disk_free_min_gib=0),
-            settling=SettlingSettings(quiet_s=0),
-            worker=WorkerSettings(estimators={"systemic": name}),
-        )
-        database = Database(f"sqlite:///{folder / 'oculard.db'}")
-        database.upgrade()
-        clock = SystemClock()
-        self.shelf = Shelf(database, clock, folder / "vault")
-        found = [read_bundle(BUNDLES / self.settings.worker.quality_gate), bundle]
-        self.settling = Settling(self.settings, self.shelf.studies, families(found, {"systemic": name}), clock)
-        self.worker = Worker(
-            owner="worker",
-            settings=self.settings.worker,
-            jobs=self.shelf.jobs,
-            vault=self.shelf.vault,
-            alarms=self.shelf.alarms,
-            gate=QualityGate(found, self.settings.worker.quality_gate, threads=self.settings.worker.threads),
-            estimators=Estimators(found, providers=["cpu"], threads=self.settings.worker.threads),
-            faz=self.settings.faz,
-            writing=Writing(
-                device=Device(manufacturer="oculard", software_version="0", serial_number="1", device_uid="2.25.1"),
-                settings=self.settings.report,
-            ),
-            peers=["pacs"],
-            zone=UTC,
-            hours=lambda: ANY_TIME,
-            clock=clock,
-        )
 
-    def fill(self, photographs: list[npt.NDArray[np.uint8]], count: int) -> None:
-        """Take `count` photographs in, two a study, and settle the studies."""
-        inbox = self.folder / "in"
-        inbox.mkdir(exist_ok=True)
-        for k in range(count):
-            self.studies += k % 2 == 0
-            visit = Visit(study_uid=painted_uid("bench", self.studies), series_uid=painted_uid("series", self.studies))
-            uid = painted_uid("bench", self.studies, k)
-            ds = wrap_fundus(photographs[k % len(photographs)], visit, eye="RL"[k % 2], uid=uid)
-            ds.save_as(inbox / f"{k}.dcm", enforce_file_format=True)
-        for one in folder_import(self.settings, self.shelf.instances, self.shelf.vault).run(inbox):
-            assert one.outcome == "received", one
-        while self.settling.step():
-            pass
+def _cpu_s() -> float:
+    """What this process has used; that of the decoders counts when they have ended, and is left out."""
+    return sum(getrusage(who).ru_utime + getrusage(who).ru_stime for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
 
-    def drain(self) -> None:
-        """Work until nothing waits."""
-        while self.worker.step():
-            pass
 
-    def stages(self) -> dict[str, float]:
-        """Mean seconds a job spent in each stage."""
-        with self.shelf.database.read() as connection:
-            took = [row for (row,) in connection.exec_driver_sql("SELECT took FROM report").all()]
-        rows = [json.loads(row) if isinstance(row, str) else row for row in took]
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        return {name: float(np.mean([row.get(name, 0.0) for row in rows])) for name in names}
+def _row(name: str, way: str, figures: Figures) -> list[str]:
+    shares = [worker / alone for worker, alone in zip(figures["worker"], figures["raw"], strict=True)]
+    ended = figures["outcomes"]
+    return [
+        name,
+        way,
+        middle(figures["raw"]),
+        middle(figures["plain"]),
+        middle(figures["worker"]),
+        f"{100 * median(shares):.0f} %",
+        f"{median(figures['cpu_ms']):.0f}",
+        f"{NIGHT_S * median(figures['worker']):,.0f} eyes" + ("" if set(ended) == {"reported"} else f" ({ended})"),
+        "  ".join(f"{stage} {1000 * took:.0f}" for stage, took in figures["stages_s"].items()),
+    ]

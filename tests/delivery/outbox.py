@@ -76,7 +76,12 @@ class Outbox:
     def sender(self, *peers: Peer, owner: str = "sender", commitment_wait_s: float = 20.0, **delivery: Any) -> Sender:
         """A sender for these peers, with some settings of delivery."""
         values: dict[str, Any] = {"connect_s": 2.0, "answer_s": 20.0} | delivery
-        shelf, settings = self.shelf, Settings(peers=list(peers), delivery=Delivery(**values))
+        settings = Settings(peers=list(peers), delivery=Delivery(**values))
+        return self.sender_of(settings, owner=owner, commitment_wait_s=commitment_wait_s)
+
+    def sender_of(self, settings: Settings, *, owner: str = "sender", commitment_wait_s: float = 20.0) -> Sender:
+        """A sender as it is configured."""
+        shelf = self.shelf
         return Sender(
             settings,
             shelf.deliveries,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian
+from pynetdicom.dimse_primitives import C_ECHO
 
 from oculard.delivery.echo import probe
 from oculard.delivery.part10 import read_meta
@@ -158,7 +159,7 @@ def test_small_messages_are_not_held_back(practice: Start):
     """The socket has TCP_NODELAY, and a limit on how long it may block."""
     pacs = practice()
 
-    with PeerAssociation(target(pacs.port), [VERIFICATION]) as association:
+    with PeerAssociation(target(pacs.port, connect_s=10.0), [VERIFICATION]) as association:
         connection = association._assoc.dul.socket.socket
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert connection.gettimeout() == 1.0
@@ -167,12 +168,16 @@ def test_small_messages_are_not_held_back(practice: Start):
 def test_an_answer_is_for_whoever_asked(practice: Start):
     """The thread that runs beside an association takes no answer from the queue; a request does."""
     pacs = practice()
+    asked = C_ECHO()
+    asked.MessageID, asked.AffectedSOPClassUID = 7, VERIFICATION[0]
 
-    with PeerAssociation(target(pacs.port), [VERIFICATION]) as association:
-        dimse, answer = association._assoc.dimse, (1, object())
-        dimse.msg_queue.put(answer)
-        assert dimse.get_msg(block=False) == (None, None)
-        assert dimse.get_msg(block=True) == answer
+    with PeerAssociation(target(pacs.port, connect_s=10.0), [VERIFICATION]) as association:
+        dimse = association._assoc.dimse
+        dimse.send_msg(asked, 1)
+        while dimse.msg_queue.empty():
+            assert dimse.get_msg(block=False) == (None, None)
+        _, answer = dimse.get_msg(block=True)
+        assert (answer.MessageIDBeingRespondedTo, answer.Status) == (7, 0)
 
 
 def test_a_peer_that_stops_reading_is_left(practice: Start, tmp_path: Path):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from worker_bench import photograph
 
 from glaucoma_bundle import SIDE_PX, VIEWS, expected, glaucoma_bundle
 from oculard.errors import Misconfigured
-from oculard.inference import volume
+from oculard.inference import volume, volume_photograph
 from oculard.inference.case import Case, Stopwatch
 from oculard.inference.estimators import EstimatorRefused, Estimators, families
 from oculard.report.panels import LINE_PX
@@ -29,7 +30,10 @@ from oculard_models import dicom_geometry
 from oculard_models.contract import Classified, EstimateFailed, said_alone
 from oculard_models.data.painted_layers import wrap_surfaces
 from oculard_models.data.painted_study import code, painted_uid
+from oculard_models.runners.layer_network import LayerNetwork
 from oculard_models.volumes.centres import find_centres
+from oculard_models.volumes.grid import sampled
+from oculard_models.volumes.learned import BATCH, BOUNDARIES, in_grid, network_grid
 from oculard_models.volumes.normative import (
     FEWEST_EYES,
     NORMATIVE_MAPS,
@@ -301,7 +305,7 @@ def test_a_missing_photograph_is_said(bench: OctBench) -> None:
     (report,) = bench.work()
 
     assert report.outcome == "complete"
-    assert volume.NO_PHOTOGRAPH in report.remark
+    assert volume_photograph.NONE_CAME in report.remark
 
 
 def test_a_photograph_that_came_is_not_missed(bench: OctBench) -> None:
@@ -309,7 +313,7 @@ def test_a_photograph_that_came_is_not_missed(bench: OctBench) -> None:
     bench.receive(scan("a"), photograph("p"))
     (report,) = bench.work()
 
-    assert volume.NO_PHOTOGRAPH not in report.remark
+    assert volume_photograph.NONE_CAME not in report.remark
     assert [image.sop_instance_uid for image in report.images] == [painted_uid("a")]
 
 
@@ -432,9 +436,59 @@ def test_a_wrong_normative_set_stops_the_start(tmp_path: Path) -> None:
     for name in ("wrong", "absent"):
         with pytest.raises(Misconfigured, match=r"\[glaucoma\] normative"):
             volume.volumes(Glaucoma(normative=tmp_path / name))
+        with pytest.raises(Misconfigured, match=r"\[glaucoma\] layer_network"):
+            volume.volumes(Glaucoma(layer_network=tmp_path / name))
 
 
-@pytest.mark.parametrize("name", ["photograph", "tea-leaves"])
+def layer_network(answer: Callable[[Any], Any]) -> LayerNetwork:
+    """A network for layers whose session says what a test wants."""
+    session = SimpleNamespace(run=lambda _, given: answer(given["seen"]))
+    return LayerNetwork(session=session, sha256="0" * 64, command="")  # type: ignore[arg-type]  # it runs
+
+
+def test_a_network_finds_the_layers_where_one_is_named(make: Callable[..., OctBench]) -> None:
+    """What it says is what is classified, and the report names it by its digest."""
+    one = painted()
+    grid = network_grid(one.volume)
+    truth = np.stack(
+        [in_grid(sampled(getattr(one.layers, name), grid), grid, one.volume) for name in BOUNDARIES], axis=1
+    )
+    frames = iter(range(0, len(truth), BATCH))
+
+    def answer(seen: Any) -> Any:
+        part = truth[next(frames) :][: len(seen)]
+        rows = np.pad(np.nan_to_num(part), ((0, 0), (0, 0), (0, seen.shape[3] - part.shape[2])), mode="edge")
+        there = np.pad(np.isfinite(part[:, [0, 3]]), ((0, 0), (0, 0), (0, seen.shape[3] - part.shape[2])))
+        return rows.astype(np.float32), there.astype(np.float32)
+
+    bench = make()
+    object.__setattr__(bench.worker, "volumes", volume.Volumes(layer_network=layer_network(answer)))
+    bench.receive(scan("a"))
+    (report,) = bench.work()
+
+    assert report.outcome == "complete"
+    assert f"layers=found by oculard with the network sha256 {'0' * 64}" in report.model.parameters
+
+
+@pytest.mark.parametrize("fault", ["error", "nonsense"])
+def test_a_network_that_fails_gives_way_to_the_search(fault: str, make: Callable[..., OctBench]) -> None:
+    """The search finds the layers, and the report says why."""
+
+    def answer(seen: Any) -> Any:
+        if fault == "error":
+            raise RuntimeError("on purpose")
+        return np.full((len(seen), 4, seen.shape[3]), np.nan), np.ones((len(seen), 2, seen.shape[3]))
+
+    bench = make()
+    object.__setattr__(bench.worker, "volumes", volume.Volumes(layer_network=layer_network(answer)))
+    bench.receive(scan("a"))
+    (report,) = bench.work()
+
+    assert report.outcome == "complete"
+    assert "layers=found by oculard, because the network for layers ended with an error" in report.model.parameters
+
+
+@pytest.mark.parametrize("name", ["tea-leaves", "photographs"])
 def test_views_that_nobody_makes_are_refused(name: str, tmp_path: Path) -> None:
     """A bundle that reads a view which is not made here is refused before its first job."""
     estimators = Estimators([glaucoma_bundle(tmp_path, views=("en-face", name))], providers=["cpu"], threads=1)

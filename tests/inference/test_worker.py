@@ -157,6 +157,20 @@ def test_both_runners_report_the_same(bench: Bench) -> None:
         assert one.value == pytest.approx(other.value, abs=0.1001)
 
 
+def test_a_report_names_what_ran_its_network(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the numbers may be others than the card's, the report names runner, precision and drift; else nothing."""
+    bench.receive(photograph("a"))
+    (plain,) = bench.work()
+    served = bench.estimators.get(name_of(shipped("systemic-demo").manifest))
+    conditions = ("runner=openvino 1.2.3", "precision=bf16", "drift=0.01 of an interval")
+    monkeypatch.setattr(bench.estimators, "get", lambda name: replace(served, conditions=conditions))
+    bench.receive(photograph("b", study="other"))
+    _, report = bench.work()
+
+    assert set(conditions) <= set(report.model.parameters)
+    assert not any(one.startswith(("runner=", "precision=", "drift=")) for one in plain.model.parameters)
+
+
 def test_a_missing_bundle_fails_without_a_report_and_alarms(tmp_path: Path) -> None:
     """Nothing is known of what should have been estimated: a person must look."""
     bench = Bench(tmp_path, [])

@@ -22,9 +22,10 @@ from oculard.store import spool as spool_module
 from oculard.store import vault as vault_module
 from oculard.store.database import Database, DatabaseDown
 from oculard.store.instances import Instances
+from oculard.store.spool import Spool
 
 LARGE_BYTES = 400 << 20
-RECEIVER_RSS_MAX_MIB = 150
+RECEIVER_RSS_MAX_MIB = 150  # with all that the tests load; test_intake_memory.py looks at a real intake
 STEPS = 6  # between the spooled file and Success, in an empty vault
 
 
@@ -177,7 +178,7 @@ def test_a_full_disk_is_answered_and_the_association_goes_on(site: Site, device:
     ("number", "words"),
     [(errno.ENOSPC, "out of disk space"), (errno.EDQUOT, "out of disk space"), (errno.EROFS, "cannot write")],
 )
-@pytest.mark.parametrize("call", ["open", "write", "close"])
+@pytest.mark.parametrize("call", ["open", "write", "fsync"])
 def test_the_device_is_told_what_the_disk_said(
     site: Site, device: Device, monkeypatch: pytest.MonkeyPatch, number: int, words: str, call: str
 ) -> None:
@@ -187,7 +188,8 @@ def test_the_device_is_told_what_the_disk_said(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(spool_module, "os", Disk(call, fail))
+        for module in (spool_module, vault_module):
+            patch.setattr(module, "os", Disk(call, fail))
         status = device.send_dataset(photograph())
     assert (status.Status, status.ErrorComment.split(":")[0]) == (0xA700, words)
     assert site.rows() == []
@@ -210,7 +212,7 @@ def test_what_cannot_be_read_back_is_not_taken(site: Site, device: Device) -> No
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "open", fail)
+        patch.setattr(Spool, "read", fail)
         status = device.send_dataset(photograph())
     assert (status.Status, status.ErrorComment.split(":")[0]) == (0xA700, "cannot read back")
 
@@ -327,3 +329,21 @@ def test_a_file_that_was_lost_is_kept_again(site: Site, device: Device) -> None:
     [row] = site.rows()
     assert site.stored_data_set(row) == encode(ds)
     assert site.instances.holds([(OPHTHALMIC_8_BIT, ds.SOPInstanceUID)]).popitem()[1] == "held"
+
+
+def test_an_association_that_could_not_be_ended_is_ended_later(site: Site, device: Device) -> None:
+    """The database was away when it ended: its study does not wait until the association is taken for dead."""
+
+    def down(*_: object) -> None:
+        raise DatabaseDown("gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Instances, "_end", down)
+        assert device.send_dataset(photograph()).Status == 0x0000
+        site.wait_idle()
+        with pytest.raises(DatabaseDown):
+            site.role.step()
+    assert len(receptions(site)) == 1
+
+    site.role.step()
+    assert receptions(site) == []

@@ -20,6 +20,7 @@ from devices import OPHTHALMIC_8_BIT, Device, Site, encode, fragments, photograp
 from oculard.errors import Misconfigured
 from oculard.intake import wire
 from oculard.intake.association import IntakeAssociation
+from oculard.intake.door import HANDSHAKE_FAILURE, HELLO
 from oculard.intake.receiver import MESSAGE_BYTES_MAX
 
 CROWD = 50
@@ -50,7 +51,7 @@ def test_bare_connects_take_no_slot(site: Site) -> None:
         connect(site).close()
 
     assert accepts(site)
-    site.wait_until(lambda: not site.server._listener._waiting)
+    site.wait_until(lambda: not site.server._listener.waiting)
 
 
 def test_silent_connections_take_no_slot_and_are_closed(make_site: Callable[..., Site]) -> None:
@@ -81,6 +82,8 @@ def test_other_protocols_are_closed_at_once(make_site: Callable[..., Site], word
         for other in others:
             other.sendall(words)
 
+        if words[0] == HELLO:
+            assert all(other.recv(100) == HANDSHAKE_FAILURE for other in others), "TLS is told no in its own words"
         assert all(is_closed(other) for other in others)
         assert accepts(site)
 
@@ -185,18 +188,19 @@ def test_a_silent_association_is_aborted(make_site: Callable[..., Site]) -> None
         site.wait_until(lambda: association.is_aborted)
 
 
-def test_connections_beyond_the_limit_are_closed(make_site: Callable[..., Site]) -> None:
-    """There is only so much room to wait in."""
+def test_connections_beyond_the_limit_take_the_place_of_the_longest(make_site: Callable[..., Site]) -> None:
+    """There is only so much room to wait in: whoever has said nothing for longest leaves it to the newest."""
     site = make_site(intake={"connections_max": 5, "first_bytes_s": 60.0})
     with ExitStack() as stack:
         waiting = [stack.enter_context(connect(site)) for _ in range(5)]
-        site.wait_until(lambda: len(site.server._listener._waiting) == 5)
+        site.wait_until(lambda: len(site.server._listener.waiting) == 5)
 
-        assert is_closed(stack.enter_context(connect(site)))
+        waiting += [stack.enter_context(connect(site)) for _ in range(2)]
+        assert all(is_closed(connection) for connection in waiting[:2])
+        assert accepts(site)
         for connection in waiting:
             connection.close()
-        site.wait_until(lambda: not site.server._listener._waiting)
-        assert accepts(site)
+        site.wait_until(lambda: not site.server._listener.waiting)
 
 
 def test_associations_beyond_the_limit_are_rejected_for_now(make_site: Callable[..., Site]) -> None:

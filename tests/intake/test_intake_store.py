@@ -75,7 +75,7 @@ def test_every_transfer_syntax_is_stored_bit_for_bit(site: Site, device: Device,
     meta = dcmread(site.vault.path(row["path"]), stop_before_pixels=True).file_meta
     assert (meta.TransferSyntaxUID, meta.MediaStorageSOPInstanceUID) == (syntax, ds.SOPInstanceUID)
     assert meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
-    assert site.vault.path(row["path"]).stat().st_mode & 0o777 == 0o640
+    assert site.vault.path(row["path"]).stat().st_mode & 0o777 == 0o600
 
 
 def test_lossless_is_preferred_whatever_the_device_lists_first(site: Site, device: Device) -> None:

@@ -30,7 +30,8 @@ from oculard.errors import Rejected
 from oculard.intake.association import IntakeAssociation
 from oculard.intake.codec import read_store, write_store_response
 from oculard.intake.custody import facts_of
-from oculard.intake.header import BadDataSet
+from oculard.intake.header import BadDataSet, _Plain, _Walk
+from oculard.intake.stride import HEAD_BYTES, stride
 from oculard.store.spool import PREAMBLE, file_head
 
 uids = st.lists(st.integers(0, 10**9), min_size=1, max_size=6).map(lambda parts: ".".join(map(str, parts)))
@@ -270,6 +271,17 @@ def test_another_value_representation_is_believed(tag: int, vr: bytes, value: by
     assert quick == slow
 
 
+@pytest.mark.parametrize("tag", [0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD, 0xFFFE0001])
+def test_an_item_outside_of_a_sequence_is_refused_either_way(tag: int) -> None:
+    """Even where it is dressed as an element."""
+    data = encode(photograph(PixelData=None)) + element(tag, b"SH", b"ab", implicit=False)
+
+    quick, slow = both_ways(data, ExplicitVRLittleEndian)
+
+    assert quick == slow
+    assert isinstance(quick, str)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_real_files_are_read_alike(data: Path) -> None:
     """The awkward files of many makers."""
@@ -291,6 +303,75 @@ def test_real_files_are_read_alike(data: Path) -> None:
         assert quick == slow, path.name
         short += 1
     assert short > 40
+
+
+def nested(chance: random.Random, depth: int) -> bytes:
+    """The elements of an item: sequences in sequences, with lengths and without."""
+    parts = [element(0x00080100, b"SH", chance.randbytes(chance.randrange(9)), implicit=False)]
+    for tag in (0x0008A730, 0x00081140)[: chance.randrange(3) if depth else 0]:
+        items = b""
+        for _ in range(chance.randrange(3)):
+            inner = nested(chance, depth - 1)
+            known = chance.random() < 0.5
+            items += struct.pack("<HHL", 0xFFFE, 0xE000, len(inner) if known else 0xFFFFFFFF) + inner
+            items += b"" if known else struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
+        known = chance.random() < 0.5
+        head = struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, b"SQ", 0, len(items) if known else 0xFFFFFFFF)
+        parts.append(head + items + (b"" if known else struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)))
+    return b"".join(parts)
+
+
+def encapsulated(chance: random.Random) -> bytes:
+    """Pixels in fragments, some of them far behind the header."""
+    head = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
+    sizes = [0, *(2 * chance.choice([0, 3, 40, 50_000]) for _ in range(chance.randrange(4)))]
+    items = b"".join(struct.pack("<HHL", 0xFFFE, 0xE000, size) + bytes(size) for size in sizes)
+    return head + items + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**32), st.sampled_from(["whole", "cut", "damaged", "longer"]))
+@pytest.mark.filterwarnings("ignore")
+def test_a_stride_notes_what_the_walk_notes(seed: int, how: str) -> None:
+    """Sequences in sequences and pixels in fragments: what is whole is taken at a stride, and all is judged alike."""
+    chance = random.Random(seed)
+    ds = photograph(SOPInstanceUID="1.2.3", PixelData=None, StudyInstanceUID="1.2.4", SeriesInstanceUID="1.2.5")
+    data = bytearray(encode(ds))
+    at = data.index(b"\x08\x00\x60\x00CS")
+    data[at:at] = nested(chance, 4)
+    data += encapsulated(chance) if chance.random() < 0.5 else b""
+    if how == "cut":
+        del data[chance.randrange(len(data)) :]
+    elif how == "damaged":
+        data[chance.randrange(len(data))] = chance.choice([0, 0xFF, 0xFE, 0x7F])
+    elif how == "longer":
+        data += bytes(chance.randrange(1, 20))
+    whole = bytes(data)
+
+    def read(at: int, count: int) -> bytes:
+        return whole[at : at + count]
+
+    found = stride(whole[:HEAD_BYTES], len(whole), read, implicit=False)
+    quick, slow = both_ways(whole, ExplicitVRLittleEndian)
+
+    assert quick == slow
+    assert found is not None or how != "whole"
+    if found is not None:
+        walk = _Walk(_Plain(BytesIO(whole), len(whole)), implicit=False, little=True)
+        walk.header()
+        assert found == walk.elements
+        assert walk.is_ordinary
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_an_ordinary_data_set_is_taken_at_a_stride(syntax: str) -> None:
+    """The shortcut is what is measured: it must not be left unseen."""
+    data = encode(photograph(), syntax)
+
+    found = stride(data, len(data), lambda *_: b"", implicit=syntax == ImplicitVRLittleEndian)
+
+    assert found is not None
+    assert 0x00080018 in found
 
 
 # --- the wire -----------------------------------------------------------------------------------------------------

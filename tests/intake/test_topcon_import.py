@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from pydicom import dcmread
 
 from devices import Site
+from oculard.decoders import Decoders
 from oculard.intake import topcon
 from oculard.intake.topcon import PARTS, exported
 from oculard.settings import OCT_EN_FACE, OCT_FLOW_VOLUME, OPHTHALMIC_TOMOGRAPHY
@@ -91,18 +93,35 @@ def test_a_file_that_changes_is_left_alone(
     """Nothing of a file is taken that somebody still writes to."""
     path = tmp_path / "a.fda"
     path.write_bytes(content)
-    read: Callable[..., object] = topcon.read_topcon
+    ask: Callable[..., object] = topcon.Decoders.ask
 
-    def grow(file: object) -> object:
+    def grow(*arguments: object, **named: object) -> object:
         with path.open("ab") as end:
             end.write(b"\0")
-        return read(file)
+        return ask(*arguments, **named)
 
-    monkeypatch.setattr(topcon, "read_topcon", grow)
+    monkeypatch.setattr(topcon.Decoders, "ask", grow)
     (done,) = site.importer.run(path)
 
     assert (done.outcome, done.reason) == ("refused", "still-growing")
     assert site.rows() == []
+
+
+def test_a_file_that_kills_its_reader_is_refused(
+    site: Site, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read in a process of its own: whoever imports lives on, and the next file is taken."""
+    monkeypatch.setattr(topcon, "Decoders", partial(Decoders, module="poison_decoder"))
+    root = tmp_path / "export"
+    root.mkdir()
+    (root / "a.fda").write_bytes(content[:-1] + b"\x07@POISON\0\0\0\0\0")
+    (root / "b.fda").write_bytes(content)
+
+    first, *others = site.importer.run(root)
+
+    assert (first.outcome, first.reason) == ("refused", "decoder-died")
+    assert [one.outcome for one in others] == ["received"] * 3
+    assert site.spooled() == []
 
 
 def test_a_file_that_is_too_large_is_not_read(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

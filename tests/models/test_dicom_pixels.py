@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import struct
 import subprocess
@@ -17,6 +18,7 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
 
+from oculard_models import dicom_pixels
 from oculard_models.data.paint import paint
 from oculard_models.data.painted_study import Visit, wrap_fundus
 from oculard_models.data.person import sample_people
@@ -111,6 +113,33 @@ def test_a_codestream_that_is_larger_than_its_header_is_refused(tmp_path: Path) 
     assert why.value.reason == "pixels-inconsistent"
     jpeg_2000 = b"\xff\x4f\xff\x51" + bytes(4) + struct.pack(">4L", 26_000, 26_001, 0, 1)
     assert codestream_size(jpeg_2000) == (26_000, 26_000)
+
+
+def test_a_sequence_that_is_cut_is_the_images_trouble(tmp_path: Path) -> None:
+    """The parser calls it an OSError, as if the disk had failed: the job would wait for ever."""
+    ds = wrap_fundus(np.zeros((64, 64, 3), np.uint8), Visit(study_uid="1.2", series_uid="1.3"), eye="R", uid="1.4")
+    ds.AnatomicRegionSequence[0].is_undefined_length_sequence_item = True
+    ds["AnatomicRegionSequence"].is_undefined_length = True
+    path = tmp_path / "cut.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"\xfe\xff\x0d\xe0")])
+    with pytest.raises(Undecodable) as why:
+        read_rgb(path, pixels_max=PIXELS_MAX)
+    assert why.value.reason == "header-unreadable"
+
+
+def test_a_disk_that_fails_is_the_worlds_trouble(painted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image may be sound: it is not called undecodable."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(dicom_pixels, "get_frame", fail)
+    monkeypatch.setattr(dicom_pixels, "pixel_array", fail)
+    with pytest.raises(OSError, match="input/output") as why:
+        read_rgb(painted, pixels_max=PIXELS_MAX)
+    assert why.value.errno == errno.EIO
 
 
 def test_a_deflated_bomb_is_not_inflated(tmp_path: Path) -> None:

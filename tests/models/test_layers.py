@@ -276,7 +276,7 @@ def test_layers_command_measures_painted_volumes(tmp_path: Path):
 
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout)
-    assert {row["volumes"] for row in rows} == {"as painted", "noise", "shadows", "tilt"}
+    assert {row["volumes"] for row in rows} == {"as painted", "noise", "shadows", "tilt", "foreign"}
     assert {row["what"] for row in rows} >= {"ILM", "RNFL/GCL", "IPL/INL", "BM", "RNFL thickness", "GCC thickness"}
     with (tmp_path / "layers.csv").open(newline="", encoding="utf-8") as file:
         assert [row["mean"] for row in csv.DictReader(file)] == [row["mean"] for row in rows]

@@ -91,10 +91,13 @@ class FragileDatabase(Database):
 class WeightlessVault(Vault):
     """A vault that keeps one file for all images, and only names its reports."""
 
-    def keep(self, spooled: Path, sha256: str) -> str:
-        del sha256
+    def keep(self, spooled: Path, sha256: str, handle: int | None = None) -> str:
+        del sha256, handle
         spooled.replace(self.folder / "instances" / "any.dcm")
         return "instances/any.dcm"
+
+    def sync_name(self, kept: str) -> None:
+        del kept
 
     def write_report(self, data: bytes) -> tuple[str, str]:
         sha256 = hashlib.sha256(data).hexdigest()

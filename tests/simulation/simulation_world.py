@@ -83,11 +83,16 @@ class CrashingVault(Vault):
 
     dice: Dice
 
-    def keep(self, spooled: Path, sha256: str) -> str:
+    def keep(self, spooled: Path, sha256: str, handle: int | None = None) -> str:
         self.dice.crash()
-        kept = super().keep(spooled, sha256)
+        kept = super().keep(spooled, sha256, handle)
         self.dice.crash()
         return kept
+
+    def sync_name(self, kept: str) -> None:
+        self.dice.crash()
+        super().sync_name(kept)
+        self.dice.crash()
 
 
 class World:

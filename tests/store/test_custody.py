@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,22 @@ def test_every_step_is_synced_before_the_row(shelf: Shelf, monkeypatch: pytest.M
         assert steps[3:] == ["sync instances"]
     assert shelf.vault.path(shelf.study()["instances"][0]["path"]).read_bytes() == b"abc"
     assert list(shelf.vault.spool.iterdir()) == []
+
+
+def test_a_file_that_is_still_open_is_synced_by_who_wrote_it(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes themselves, not only the folder: a network file system tells only its writer that it is full."""
+    arrival, synced, fsync = shelf.arrival("1.1", b"abc"), [], os.fsync
+    handle = os.open(arrival.spooled, os.O_RDWR)
+
+    def noted(number: int) -> None:
+        synced.append(number)
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    shelf.instances.take(replace(arrival, handle=handle))
+    os.close(handle)
+
+    assert synced[0] == handle
 
 
 @pytest.mark.parametrize("call", ["fsync", "link"])

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from oculard.store.database import Database, DatabaseDown
 from oculard.store.group import GroupCommit
+from oculard.store.vault import DiskFull
 from shelf import Shelf
 
 WAIT_S = 20.0
@@ -19,8 +20,8 @@ WAIT_S = 20.0
 class Crowd:
     """Writers that all wait while the first one holds the desk."""
 
-    def __init__(self, group: GroupCommit[int]) -> None:
-        self._group = group
+    def __init__(self, group: GroupCommit[int], first: Callable[[int], object] = lambda _: None) -> None:
+        self._group, self._first = group, first
         self.results: dict[int, int | Exception] = {}
         self._goes_on, self._is_in = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
@@ -46,8 +47,8 @@ class Crowd:
     def _start(self, number: int, work: Callable[[Connection], int]) -> None:
         def go() -> None:
             try:
-                self.results[number] = self._group.write(work)
-            except (ValueError, DatabaseDown) as why:
+                self.results[number] = self._group.write(work, first=lambda: self._first(number))
+            except (ValueError, DatabaseDown, DiskFull) as why:
                 self.results[number] = why
 
         thread = threading.Thread(target=go)
@@ -125,6 +126,40 @@ def test_a_database_that_goes_away_is_told_to_all_at_once(sqlite: tuple[Shelf, l
 
     assert [type(crowd.results[number]) for number in range(1, 4)] == [DatabaseDown] * 3
     assert (crowd.results[0], count(shelf), len(begun)) == (7, 1, 2)
+
+
+def test_what_comes_first_is_done_before_any_row(sqlite: tuple[Shelf, list[int]]) -> None:
+    """The names of all who wait are synced, and only then their rows are written; each once."""
+    shelf, begun = sqlite
+    group: GroupCommit[int] = GroupCommit(shelf.database)
+    steps: list[str] = []
+
+    def row(connection: Connection) -> int:
+        steps.append("row")
+        return works(connection)
+
+    crowd = Crowd(group, first=lambda _: steps.append("name"))
+    crowd.run(row, row, row)
+
+    assert steps == ["name", "row", "name", "name", "row", "row"]
+    assert (count(shelf), len(begun)) == (3, 2)
+
+
+def test_a_name_that_cannot_be_synced_is_its_own_writers_trouble(sqlite: tuple[Shelf, list[int]]) -> None:
+    """There is no row of it, and whoever waits beside it is served."""
+    shelf, _ = sqlite
+
+    def first(number: int) -> None:
+        if number == 2:
+            raise DiskFull("full")
+
+    crowd = Crowd(GroupCommit(shelf.database), first=first)
+
+    crowd.run(works, works, works, works)
+
+    assert isinstance(crowd.results.pop(2), DiskFull)
+    assert crowd.results == {0: 7, 1: 7, 3: 7}
+    assert count(shelf) == 3
 
 
 def test_on_a_server_each_has_a_transaction_of_its_own(shelf: Shelf, tmp_path: Path) -> None:

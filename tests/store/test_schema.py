@@ -12,6 +12,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
@@ -21,6 +22,7 @@ from oculard.store import database as module
 from oculard.store import tables
 from oculard.store.database import Database
 from oculard.store.deliveries import Deliveries
+from oculard_migrations import NEWEST
 from shelf import Shelf
 
 
@@ -29,6 +31,18 @@ def test_migrations_and_tables_agree(database: Database) -> None:
     with database.write() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), tables.metadata)
     assert differences == []
+
+
+def test_the_newest_revision_is_known_without_alembic(bare: Database) -> None:
+    """The revision that the program asks for is the last of the migrations, and what a database has is read alike."""
+    script = ScriptDirectory.from_config(module._alembic())
+    assert script.get_current_head() == NEWEST
+    assert bare.revisions() == (None, NEWEST)
+
+    bare.upgrade()
+
+    with bare.read() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == bare.revisions()[0] == NEWEST
 
 
 def test_an_empty_database_is_refused_with_the_command_to_run(tmp_path: Any) -> None:
@@ -99,6 +113,7 @@ def test_a_finding_has_a_value_or_a_reason(shelf: Shelf) -> None:
 
 def test_sqlite_is_durable(tmp_path: Any) -> None:
     """WAL and synchronous FULL: a commit that returned survives a power cut."""
+    (tmp_path / "x.db").touch()  # a database that is not there is never made by the way
     database = Database(f"sqlite:///{tmp_path / 'x.db'}")
     with database.read() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
@@ -265,7 +280,7 @@ def test_a_migration_that_breaks_references_changes_nothing(first: Database, mon
     upgrade = command.upgrade
 
     with monkeypatch.context() as patched:
-        patched.setattr(module.command, "upgrade", break_it)
+        patched.setattr(command, "upgrade", break_it)
         with pytest.raises(AssertionError, match="broke 3 references"):
             first.upgrade()
 

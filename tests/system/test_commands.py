@@ -321,8 +321,8 @@ def test_only_the_daemons_user_may_look(make_daemon: Callable[..., Daemon]) -> N
     """The database holds identifiers of patients."""
     folder = make_daemon().folder / "data"
 
-    assert folder.stat().st_mode & 0o777 == 0o750
-    assert (folder / "oculard.db").stat().st_mode & 0o777 & ~0o640 == 0
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "oculard.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_status_of_a_daemon_that_does_not_run(make_daemon: Callable[..., Daemon]) -> None:

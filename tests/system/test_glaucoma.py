@@ -129,13 +129,18 @@ def test_a_volume_in_a_report_in_orthanc(syntax: Syntax, working: Daemon, orthan
     assert np.ptp(capture.pixel_array) == 255 or capture.pixel_array.max() > 200
 
 
-def test_the_doctor_reads_the_normative_set(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    """A set that is named and is none is wrong, with a hint; without one there is nothing to say."""
-    (tmp_path / "normative.npz").write_bytes(b"none")
-    wrong, silent = make_daemon(OCULARD_GLAUCOMA__NORMATIVE=str(tmp_path / "normative.npz")), make_daemon()
+def test_the_doctor_reads_normative_set_and_network(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """What is named and is none is wrong, with a hint; where nothing is named there is nothing to say."""
+    (tmp_path / "none").write_bytes(b"none")
+    files = dict.fromkeys(("OCULARD_GLAUCOMA__NORMATIVE", "OCULARD_GLAUCOMA__LAYER_NETWORK"), str(tmp_path / "none"))
+    wrong, silent = make_daemon(**files), make_daemon()
 
-    done = wrong.run("doctor", "--json")
-    (check,) = (check for check in json.loads(done.stdout) if check["what"] == "normative set")
-    assert (done.returncode, check["state"]) == (1, "WRONG")
-    assert "oculard-lab normative" in check["hint"]
-    assert "normative set" not in silent.run("doctor", "--json").stdout
+    done, quiet = wrong.run("doctor", "--json"), silent.run("doctor", "--json").stdout
+    for what, command in (
+        ("normative set", "oculard-lab normative"),
+        ("network for layers", "oculard-lab train layers"),
+    ):
+        (check,) = (check for check in json.loads(done.stdout) if check["what"] == what)
+        assert (done.returncode, check["state"]) == (1, "WRONG")
+        assert command in check["hint"]
+        assert what not in quiet

@@ -9,8 +9,8 @@ from typer.main import get_command
 from oculard.cli.commands import build
 from oculard.delivery.statuses import REJECTED, STORE, Trouble
 from oculard.imaging import spacing
-from oculard.inference import en_face, volume, volume_reading
-from oculard.intake import policy
+from oculard.inference import en_face, volume, volume_photograph, volume_reading
+from oculard.intake import door, policy
 from oculard.intake.handlers import REPLIES
 from oculard_models import structures
 from oculard_models.quality import REASONS
@@ -37,6 +37,8 @@ def test_every_reason_is_in_the_runbook() -> None:
     )
     reasons |= {*en_face.WORDS, en_face.NO_WANTED_SLAB, spacing.MISSING, spacing.IMPLAUSIBLE}
     reasons |= {*volume_reading.WORDS, volume.RETINA_IN_PART, "no-normative", "layers-incomplete", "layers-implausible"}
+    reasons |= {volume_photograph.NO_FINDER}
+    reasons |= {*door.HINTS, *policy.NEVER_ALLOWED}
     reasons |= {structures.NO_NUMBERS, structures.NO_STRUCTURE, structures.TOUCHES_BORDER}
     for path in (*(ROOT / "daemon" / "oculard").rglob("*.py"), MODELS[-1]):
         for slug in SLUGS:

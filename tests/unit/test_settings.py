@@ -122,3 +122,58 @@ def test_what_is_in_force_can_be_read_back(tmp_path: Path) -> None:
     settings = load(write(tmp_path, '[[peers]]\nname = "pacs"\nae_title = "P"\nhost = "h"\nport = 1\n'))
 
     assert Settings(**tomllib.loads(as_toml(settings, commented=False))) == settings
+
+
+TLS = """
+[intake.tls]
+certificate = "/a"
+key = "/b"
+authorities = "/c"
+"""
+PEER = '[[peers]]\nname = "pacs"\nae_title = "P"\nhost = "h"\nport = 1\n'
+
+
+def test_tls_can_be_read_back(tmp_path: Path) -> None:
+    """Tables in tables too; and a fingerprint is written in one way, whatever prints it."""
+    shown = "SHA256:" + ":".join(["AB"] * 32)
+    settings = load(write(tmp_path, f'{TLS}{PEER}tls = {{ certificates = ["PACS.clinic.local", "{shown}"] }}'))
+
+    assert settings.peers[0].certificates == ["pacs.clinic.local", "sha256:" + "ab" * 32]
+    assert Settings(**tomllib.loads(as_toml(settings, commented=False))) == settings
+
+
+def test_tls_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every key of a table in a table is a variable, and no other is."""
+    monkeypatch.setenv("OCULARD_INTAKE__TLS__PORT", "4242")
+    assert load(write(tmp_path, TLS)).intake.tls.port == 4242
+    monkeypatch.setenv("OCULARD_INTAKE__TLS__POTR", "1")
+    with pytest.raises(Misconfigured, match="POTR"):
+        load(write(tmp_path, TLS))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[intake.tls]\ncertificate = "/a"\n', "key, authorities is missing"),
+        ("[intake.tls]\nplain = false\n", "plain = false needs"),
+        (f"{PEER}tls = {{}}\n", "peer `pacs`: tls names no certificate"),
+        (
+            PEER
+            + 'commitment = true\ntls = { certificates = ["p"], certificate = "/a", key = "/b", authorities = "/c" }',
+            "which needs [intake.tls]",
+        ),
+        (f'{TLS}{PEER}tls = {{ certificate = "/d" }}\n', "certificate and key belong together"),
+        (f'{TLS}{PEER}tls = {{ certificates = ["sha256:12"] }}\n', "64 hexadecimal digits"),
+        (f'{TLS}{PEER}tls = {{ certificates = ["b\u00e4d"] }}\n', "expected a name"),
+        (
+            '[[senders]]\nname = "d"\nae_title = "D"\ncertificates = ["d"]\n',
+            "sender `d`: certificates need [intake.tls]",
+        ),
+        (f'{TLS}[[archives]]\nname = "a"\nhow = "dicomweb"\nurl = "http://h"\ntls = {{}}\n', "tls needs https://"),
+    ],
+)
+def test_tls_that_cannot_be(tmp_path: Path, text: str, said: str) -> None:
+    """Half a configuration of TLS is none: it is refused with what is missing."""
+    with pytest.raises(Misconfigured) as why:
+        load(write(tmp_path, text))
+    assert said in str(why.value)

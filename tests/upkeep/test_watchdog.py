@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,12 +17,15 @@ from sqlalchemy import func, select, update
 from certificate_samples import KEY, certificate
 from fakes import FakeClock
 from oculard.job import JobEvent
+from oculard.settings import Settings
 from oculard.settings_night import Limits
 from oculard.store import tables
 from oculard.store.health import Health
-from oculard.upkeep.certificates import BYTES_MAX, COUNT_MAX, Unreadable, ends_at
+from oculard.tls import Files
+from oculard.upkeep.certificates import BYTES_MAX, COUNT_MAX, Unreadable, ends_at, watched
 from oculard.upkeep.watchdog import Steady, Watchdog
 from shelf import Shelf
+from tls_samples import Authority
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -43,11 +47,14 @@ class World:
     health: type[Health] = SameClock
     days: float | None = None
     steady_s: float = 0.0
+    tls: Sequence[Files] = ()
     dog: Watchdog = field(init=False)
 
     def __post_init__(self) -> None:
         self.dog = Watchdog(
             limits=self.limits,
+            certificates=self.limits.certificates,
+            tls=self.tls,
             peers=["pacs", "other"],
             health=self.health(self.shelf.database, self.shelf.clock),
             alarms=self.shelf.alarms,
@@ -319,3 +326,31 @@ def test_a_path_longer_than_its_column_is_an_alarm_like_others(shelf: Shelf, tmp
 
     assert shelf.alarms.acknowledge(name, str(path), actor="person:x")
     assert world(shelf).look() == []
+
+
+def test_a_pair_that_does_not_fit_is_an_alarm(shelf: Shelf, clock: FakeClock, tmp_path: Path) -> None:
+    """The files of TLS are looked at as who uses them does, and what is said of them goes when it is mended."""
+    authority = Authority(tmp_path)
+    ours, other = authority.pair("oculard.clinic.test", days=4000), authority.pair("other.clinic.test")
+    dog = World(shelf, Limits(), tls=[Files(authorities=authority.file, certificate=ours.certificate, key=ours.key)])
+    key = ours.key.read_bytes()
+    assert dog.look() == []
+
+    for broken in (other.key.read_bytes(), key[:100], b""):
+        ours.key.write_bytes(broken)
+        assert dog.look() == [("certificate-unreadable", str(ours.certificate))]
+        ours.key.write_bytes(key)
+        assert dog.look() == []
+    ours.key.unlink()
+    assert dog.look() == [("certificate-unreadable", str(ours.certificate))]
+
+
+def test_the_certificates_of_tls_are_watched(tmp_path: Path) -> None:
+    """Whoever configures TLS need not name its files twice."""
+    ours = {"certificate": tmp_path / "ours.pem", "key": tmp_path / "ours.key", "authorities": tmp_path / "ca.pem"}
+    pacs = {"name": "pacs", "ae_title": "PACS", "host": "h", "port": 1, "tls": {"authorities": tmp_path / "pacs.pem"}}
+    named = tmp_path / "named.pem"
+
+    found = Settings.model_validate({"intake": {"tls": ours}, "peers": [pacs], "alarms": {"certificates": [named]}})
+
+    assert watched(found) == [named, tmp_path / "ours.pem", tmp_path / "ca.pem", tmp_path / "pacs.pem"]

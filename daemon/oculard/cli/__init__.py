@@ -13,7 +13,7 @@ def main() -> None:
     """Run the command. Every foreseen failure ends with what to do; a bug ends with where it is."""
     from oculard.cli.commands import build
 
-    app = build()
+    app = build(sys.argv[1:])
     try:
         app()
     except Misconfigured as why:

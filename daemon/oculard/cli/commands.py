@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from oculard import __version__
-from oculard.cli import (
-    backfill,
-    configuration,
-    demo,
-    doctor,
-    keeping,
-    night,
-    notify,
-    people,
-    reannotate,
-    roles,
-    transfer,
-    watch,
-)
 from oculard.cli.context import Context, print_lines
 
+# Which file has which verbs: only what was called is loaded. In the order in which `--help` shows them.
+VERBS: Mapping[str, tuple[str, ...]] = {
+    "roles": ("run", "intake", "worker", "sender", "fetcher", "upkeep", "web"),
+    "doctor": ("doctor",),
+    "watch": ("status", "trace", "jobs", "deliveries", "models"),
+    "notify": ("notify",),
+    "people": ("retry", "allow", "settle", "acknowledge"),
+    "transfer": ("import", "send"),
+    "backfill": ("backfill",),
+    "reannotate": ("reannotate",),
+    "keeping": ("backup", "restore"),
+    "licences": ("licences",),
+    "demo": ("demo",),
+    "configuration": ("config", "db"),
+    "night": ("night",),
+}
 
-def build() -> typer.Typer:
-    """Every command of `oculard`."""
+
+def build(words: Collection[str] = ()) -> typer.Typer:
+    """The commands that may be meant by these words; every command of `oculard` where none is among them."""
     app = typer.Typer(
         name="oculard",
         help="DICOM daemon for eye clinics: images in, estimates out, Structured Reports back to the PACS.",
@@ -35,11 +40,9 @@ def build() -> typer.Typer:
         add_completion=False,
     )
     app.callback()(_begin)
-    for group in (roles, doctor, watch, notify, people, transfer, backfill, reannotate, keeping, demo):
-        group.register(app)
-    app.add_typer(configuration.config, name="config")
-    app.add_typer(configuration.db, name="db")
-    app.add_typer(night.night, name="night")
+    meant = [group for group, verbs in VERBS.items() if not set(verbs).isdisjoint(words)]
+    for group in meant or VERBS:
+        import_module(f"oculard.cli.{group}").register(app)
     return app
 
 

@@ -10,6 +10,12 @@ config = typer.Typer(no_args_is_help=True, help="The configuration: check it, sh
 db = typer.Typer(no_args_is_help=True, help="The database.")
 
 
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(config, name="config")
+    app.add_typer(db, name="db")
+
+
 @config.command()
 def check(ctx: typer.Context) -> None:
     """Read the configuration and say whether it is right; exit code 2 when it is not."""

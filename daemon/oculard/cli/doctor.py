@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from oculard.settings import Worker
     from oculard_models.registry import Bundle
 
+OTHERS = 0o077  # what group and others may do
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -90,6 +92,15 @@ def _folder(found: Context) -> Iterator[Check]:
     yield Check(
         what="folder", state=state, found=f"{folder}: writable, {free:.1f} GiB free, mark {mark:g} GiB", hint=hint
     )
+    yield from _privacy(found)
+
+
+def _privacy(found: Context) -> Iterator[Check]:
+    """Whether other users of this machine can look at what is kept: a folder of an earlier version, or made by hand."""
+    folder = found.settings.store.folder
+    if folder.stat().st_mode & OTHERS:
+        hint = f"it holds patients' images and identifiers: chmod -R u=rwX,go= {folder}"
+        yield Check(what="folder", state=WARNING, found=f"{folder} is open to other users", hint=hint)
 
 
 def _foreign(found: Context) -> Iterator[Check]:
@@ -141,7 +152,7 @@ def _models(found: Context) -> Iterator[Check]:
         if name_of(bundle.manifest) not in {family.estimator for family in chosen.values()}:
             continue
         try:
-            serve(bundle, worker.runner, choice, worker.threads)
+            served = serve(bundle, worker.runner, choice, worker.threads, worker.precision)
         except BundleRefused as why:
             yield Check(what="bundle", state=WRONG, found=str(why), hint="its jobs would fail; put the bundle back")
             continue
@@ -150,19 +161,29 @@ def _models(found: Context) -> Iterator[Check]:
             ", DEMONSTRATION weights: values mean nothing for people" if demonstration else ""
         )
         yield Check(what="bundle", state=WARNING if demonstration else FINE, found=f"{name}: {words}")
+        for words in served.why:
+            yield Check(what="runner", state=WARNING if "not used" in words else FINE, found=f"{name}: {words}")
 
 
 def _normative(found: Context) -> Iterator[Check]:
-    """Whether the normative set can be read, where one is named: no worker starts without it."""
-    from oculard.inference.volume import volumes
+    """Whether normative set and network for layers can be read, where named: no worker starts without them."""
+    from oculard.inference.volume import read_named_network, read_named_normative
 
     try:
-        normative = volumes(found.settings.glaucoma).normative
+        normative = read_named_normative(found.settings.glaucoma)
     except OculardError as why:
         yield wrong("normative set", why)
-        return
-    if normative is not None:
-        yield Check(what="normative set", state=FINE, found=f"{normative.eyes} healthy eyes, sha256 {normative.digest}")
+    else:
+        if normative is not None:
+            words = f"{normative.eyes} healthy eyes, sha256 {normative.digest}"
+            yield Check(what="normative set", state=FINE, found=words)
+    try:
+        network = read_named_network(found.settings.glaucoma)
+    except OculardError as why:
+        yield wrong("network for layers", why)
+    else:
+        if network is not None:
+            yield Check(what="network for layers", state=FINE, found=f"self-test passed, sha256 {network.sha256}")
 
 
 def _gate(bundles: list[Bundle], worker: Worker) -> Check:
@@ -178,15 +199,18 @@ def _gate(bundles: list[Bundle], worker: Worker) -> Check:
 
 def _port(found: Context) -> Iterator[Check]:
     intake, web = found.settings.intake, found.settings.web
-    yield _listener(found, "intake", f"runs as {intake.ae_title}", intake.host, intake.port)
+    if intake.tls.plain:
+        yield _listener(found, "intake", f"runs as {intake.ae_title}", intake.host, intake.port)
+    if intake.tls.is_on:
+        yield _listener(found, "intake", f"runs as {intake.ae_title}, TLS", intake.host, intake.tls.port, "tls_port")
     yield _listener(found, "web", "runs", web.host, web.port)
 
 
-def _listener(found: Context, role: str, runs: str, host: str, port: int) -> Check:
+def _listener(found: Context, role: str, runs: str, host: str, port: int, key: str = "port") -> Check:
     """Whether a role listens already, or could."""
     alive = [one for one in _roles(found) if one.role == role and found.app.roles.is_alive(one)]
     if alive:
-        return Check(what=role, state=FINE, found=f"{runs} on port {alive[0].says.get('port')}")
+        return Check(what=role, state=FINE, found=f"{runs} on port {alive[0].says.get(key)}")
     with _bound(host, port) as problem:
         if not problem:
             return Check(what=role, state=FINE, found=f"{host}:{port} is free")
@@ -204,7 +228,7 @@ def _senders(found: Context) -> Iterator[Check]:
             found=f"{sender.ae_title} from {where}",
             hint=hint,
         )
-    from oculard.intake.policy import CALLED_WRONGLY, hint_of
+    from oculard.intake.policy import NEVER_ALLOWED, hint_of
 
     refused = _of_database(found, lambda: found.app.callers.list(state="refused")) or []
     for caller in refused[:10]:
@@ -214,7 +238,7 @@ def _senders(found: Context) -> Iterator[Check]:
             state=WARNING,
             found=f"{who}: {caller.reason}, {caller.count} times",
             hint=hint_of(caller.reason, found.settings.intake.ae_title)
-            if caller.reason == CALLED_WRONGLY
+            if caller.reason in NEVER_ALLOWED
             else f"`oculard allow {caller.id}` lets it in",
         )
     if not found.settings.senders and not _of_database(found, lambda: found.app.callers.list(state="allowed")):

@@ -47,12 +47,19 @@ def _table(header: str, section: Section, *, commented: bool, off: bool) -> Iter
     if commented and section.__doc__:
         yield f"# {section.__doc__}"
     yield ("# " if off else "") + header
+    nested = []
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
+        if isinstance(value, Section) and isinstance(field.annotation, type):
+            nested.append((key, value))  # a table of its own, after the keys of this one
+            continue
         if commented and field.description:
             yield f"# {field.description}"
         text = _value(value)
         yield f"{'# ' if off or text is None else ''}{key} = {text if text is not None else '...'}"
+    for key, inner in nested:
+        yield ""
+        yield from _table(f"[{header.strip('[]')}.{key}]", inner, commented=commented, off=off)
 
 
 def _value(value: Any) -> str | None:
@@ -67,6 +74,8 @@ def _value(value: Any) -> str | None:
         return json.dumps(str(value), ensure_ascii=False)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(part) or '""' for part in value) + "]"
+    if isinstance(value, Section):
+        value = {key: inner for key, inner in value if inner is not None and inner != []}
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{json.dumps(key)} = {_value(part)}" for key, part in value.items()) + " }"
     raise TypeError(f"{type(value).__name__} has no TOML form")

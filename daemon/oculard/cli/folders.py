@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from oculard.app import App
 from oculard.cli.context import print_table
-from oculard.settings_night import Folder
-from oculard.store.watched import GROWING, REFUSED
+
+if TYPE_CHECKING:
+    from oculard.app import App
+    from oculard.settings_night import Folder
 
 NOT_RUNNING = {"state": "not running", "looked_at": None, "unreadable_folders": 0}
 
@@ -27,12 +28,16 @@ def folder_rows(app: App) -> dict[str, dict[str, Any]]:
 
 
 def _counts(files: Mapping[str, int]) -> dict[str, int]:
+    from oculard.store.watched import GROWING, REFUSED
+
     of = {kind: sum(count for what, count in files.items() if what.startswith(kind)) for kind in (REFUSED, GROWING)}
     return {"taken": sum(files.values()) - sum(of.values()), **of}
 
 
 def print_folders(rows: Mapping[str, dict[str, Any]]) -> None:
     """The folders as a table, and why files of them were refused."""
+    from oculard.store.watched import REFUSED
+
     columns = ("state", "looked_at", "taken", "refused", "growing", "unreadable_folders")
     told = [[name, *(row[column] for column in columns)] for name, row in rows.items()]
     print_table(("folder", *columns), told, title="Watched folders")

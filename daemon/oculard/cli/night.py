@@ -31,6 +31,11 @@ night = typer.Typer(help="What the night will do, and what it did.", no_args_is_
 night.command()(report)
 
 
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(night, name="night")
+
+
 @night.command()
 def plan(ctx: typer.Context, as_json: AsJson = False) -> None:
     """The window that is open, or the next: what it will reach, what not and why, when it will be done."""

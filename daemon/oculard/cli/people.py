@@ -5,14 +5,16 @@ from __future__ import annotations
 import getpass
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oculard.cli.context import AsJson, context, print_json, print_table, say
 from oculard.cli.watch import Identity, NotFound
 from oculard.errors import Misconfigured, OculardError
-from oculard.store.callers import Caller
+
+if TYPE_CHECKING:
+    from oculard.store.callers import Caller
 
 EVERYONE = "`oculard allow --all` lists who was refused and who is allowed, with numbers"
 NUMBER_MAX = (1 << 63) - 1  # of a row
@@ -80,7 +82,8 @@ def allow(
     """Let a refused sender in. Without a name: list who was refused, and why."""
     if (who_ is not None) + everyone + (remove is not None) > 1 or (commitment_port is not None and who_ is None):
         raise Misconfigured("give WHO, --all or --remove N", hint="--commitment-port goes with WHO")
-    app, found = context(ctx).checked_app, list[Caller | None]()
+    app = context(ctx).checked_app
+    found: list[Caller | None] = []
     if who_ is not None:
         meant = _meant(app.callers.list(), who_, app.settings.intake.ae_title)
         found = [app.callers.allow(meant.id, actor=who(), commitment_port=commitment_port)]
@@ -100,19 +103,21 @@ def allow(
 
 def _meant(callers: Sequence[Caller], who_: str, our_ae_title: str) -> Caller:
     """The one caller that a person means. A name that several bear lets nobody in: its bearers may be strangers."""
-    from oculard.intake.policy import CALLED_WRONGLY, hint_of
+    from oculard.intake.policy import CALLED_WRONGLY, NEVER_ALLOWED, hint_of
 
     if who_.isdecimal():
         named = [caller for caller in callers if str(caller.id) == who_]
     else:
         refused = [caller for caller in callers if caller.state == "refused"]
         named = [caller for caller in refused if who_ in (caller.calling_ae, caller.address)]
-    possible = [caller for caller in named if caller.reason != CALLED_WRONGLY or caller.state == "allowed"]
+    possible = [caller for caller in named if caller.reason not in NEVER_ALLOWED or caller.state == "allowed"]
     if not named:
         raise NotFound(f"no caller `{who_}` was refused", hint=EVERYONE)
     if not possible:
         words = f"`{who_}` called {named[0].called_ae!a}, which is not our AE title"
-        raise OculardError(words, reason=CALLED_WRONGLY, hint=hint_of(CALLED_WRONGLY, our_ae_title))
+        if named[0].reason != CALLED_WRONGLY:
+            words = f"`{who_}` does not prove that it is {named[0].calling_ae!a}"
+        raise OculardError(words, reason=named[0].reason, hint=hint_of(named[0].reason, our_ae_title))
     if len(possible) > 1:
         words = ", ".join(f"{one.id} ({one.calling_ae!a} from {one.address})" for one in possible[:LISTED_MAX])
         words = f"`{who_}` names {len(possible)} refused callers: {words}"

@@ -27,10 +27,21 @@ def addresses(found: Context) -> Iterator[Check]:
 
 
 def certificates(found: Context) -> Iterator[Check]:
-    """Whether the files of [alarms] certificates can be read, and how long they last."""
-    from oculard.upkeep.certificates import Unreadable, ends_at
+    """Whether the certificates of TLS and of [alarms] can be read, and how long they last."""
+    from oculard.tls import TlsUnusable, all_files, check, is_private
+    from oculard.upkeep.certificates import Unreadable, ends_at, watched
 
-    for path in found.settings.alarms.certificates:
+    for files in all_files(found.settings):
+        try:
+            check(files)
+        except TlsUnusable as why:
+            yield wrong("tls", why)
+            continue
+        open_to = "" if files.key is None or is_private(files.key) else str(files.key)
+        hint = "only the daemon's user should be able to read the key: chmod 600" if open_to else ""
+        state = WARNING if open_to else FINE
+        yield Check(what="tls", state=state, found=f"{files.all[0]} and its authorities can be used", hint=hint)
+    for path in watched(found.settings):
         try:
             left = ends_at(path) - found.app.clock.now()
         except Unreadable as why:

@@ -38,6 +38,7 @@ class Commitments:
         self._settings, self._deliveries, self._alarms, self._wait_s = settings, deliveries, alarms, wait_s
         self._rest = Rest(clock, settings.delivery.backoff_s_max)
         self._willing: set[str] = set()
+        self._targets = {peer.name: Target.of(peer, settings) for peer in settings.peers}
 
     def step(self, peer: Peer) -> bool:
         """Ask one peer about what it took and was not asked about; say whether there was anything."""
@@ -72,7 +73,7 @@ class Commitments:
 
         contexts = ((COMMITMENT_CLASS, ExplicitVRLittleEndian), COMMITMENT)
         handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
-        with PeerAssociation(Target.of(peer, self._settings), contexts, handlers) as association:
+        with PeerAssociation(self._targets[peer.name], contexts, handlers) as association:
             status = association.request_commitment(_action(asked))
             if status != SUCCESS:
                 raise PacsRefused(f"PACS `{peer.name}` answered 0x{status:04X}", reason=REFUSED, hint=HINT)

@@ -17,7 +17,7 @@ from oculard.errors import Permanent
 from oculard.report.variant import VARIANTS, as_variant
 from oculard.store.deliveries import Delivery
 from oculard.store.objects import ReportObject
-from oculard.store.vault import Vault, VaultUnreadable, not_written
+from oculard.store.vault import Vault, VaultUnreadable, not_written, write_new
 
 LADDER: tuple[str, ...] = (Comprehensive3DSRStorage, *VARIANTS)  # the richest class first
 
@@ -102,7 +102,7 @@ def dressed(content: Content, context: Context, spool: Path) -> Iterator[tuple[P
     except OSError as why:
         raise VaultUnreadable(f"a report cannot be read: {why.strerror}") from why
     try:
-        path.write_bytes(data)
+        write_new(path, data)
     except OSError as why:
         with suppress(OSError):  # a disk that went read-only: the sweep deletes what stays
             path.unlink(missing_ok=True)

@@ -25,9 +25,10 @@ from oculard import (
 )
 from oculard.delivery.part10 import Meta
 from oculard.delivery.statuses import Kind, Trouble, Verdict, of_store, refused, rejected, troubled
-from oculard.dimse import acknowledge_at_once, keep_answers, send_at_once
+from oculard.dimse import UNREADABLE, acknowledge_at_once, guard, keep_answers, may_be_sent_to, send_at_once
 from oculard.errors import OculardError
 from oculard.settings import Peer, Settings
+from oculard.tls import CallingTls, Failure, SecureCall, TlsUnusable
 
 Context = tuple[str, str]  # SOP class, transfer syntax: each pair is proposed on its own, so that each can be refused
 CONTEXTS_MAX = 128  # PS3.8 9.3.2.2: odd numbers from 1 to 255
@@ -38,6 +39,13 @@ COMMITMENT_INSTANCE = UID(COMMITMENT_INSTANCE_UID)
 VERIFICATION: Context = ("1.2.840.10008.1.1", ImplicitVRLittleEndian)
 COMMITMENT: Context = (COMMITMENT_CLASS, ImplicitVRLittleEndian)
 PLAIN_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+OF_TLS = {
+    Failure.NOT_TRUSTED: Trouble.NOT_TRUSTED,
+    Failure.NO_CERTIFICATE: Trouble.NOT_TRUSTED,
+    Failure.REFUSED: Trouble.CERTIFICATE_REFUSED,
+    Failure.NO_TLS: Trouble.NO_TLS,
+    Failure.FAILED: Trouble.NO_COMMON_TLS,
+}
 Handler = tuple[evt.NotificationEvent | evt.InterventionEvent, Callable[..., Any]]
 
 
@@ -52,6 +60,7 @@ class Target:
     calling_ae: str
     connect_s: float = 10.0
     answer_s: float = 60.0
+    tls: CallingTls | None = None
 
     @classmethod
     def of(cls, peer: Peer, settings: Settings) -> Self:
@@ -64,6 +73,7 @@ class Target:
             calling_ae=settings.intake.ae_title,
             connect_s=settings.delivery.connect_s,
             answer_s=settings.delivery.answer_s,
+            tls=CallingTls.of(peer.tls, settings),
         )
 
 
@@ -82,12 +92,17 @@ class PeerAssociation:
         self._connected = self._ended_by_peer = False
         self._sent = 0
         self._assoc: Any = None
+        self._opening: Any = None  # connected, and not associated yet
+        self._secure: Any = None  # the call by TLS, if it is one
 
     def __enter__(self) -> Self:
         self._assoc = self._associate()
         keep_answers(self._assoc)
         if not self._assoc.is_established:
             raise self._why_not()
+        if not may_be_sent_to(self._assoc):
+            self._assoc.abort()
+            raise troubled(self.target.name, Trouble.NO_PROTOCOL)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _why: BaseException | None, _at: TracebackType | None) -> None:
@@ -141,14 +156,24 @@ class PeerAssociation:
         ]
         where, called = (self.target.host, self.target.port), self.target.called_ae
         try:
-            return ae.associate(*where, self._contexts, ae_title=called, evt_handlers=handlers)
+            self._secure = None if self.target.tls is None else SecureCall(self.target.tls)
+            tls = None if self._secure is None else (self._secure, self.target.host)
+            return ae.associate(*where, self._contexts, ae_title=called, evt_handlers=handlers, tls_args=tls)
         except UNRESOLVED as why:
             raise troubled(self.target.name, Trouble.NAME_UNKNOWN) from why
+        except TlsUnusable as why:
+            raise troubled(self.target.name, Trouble.OUR_CERTIFICATE) from why
+        except UNREADABLE as why:  # pynetdicom, of an answer that contradicts itself
+            if self._opening is None:
+                raise
+            self._opening.abort()
+            raise troubled(self.target.name, Trouble.NO_PROTOCOL) from why
 
     def _opened(self, event: Any) -> None:
         """Connected: small messages go at once, and no peer can hold us up by not reading."""
-        self._connected = True
+        self._connected, self._opening = True, event.assoc
         send_at_once(event, timeout_s=self.target.answer_s)
+        guard(event.assoc, timeout_s=self.target.answer_s)
 
     def _heard(self, event: Any) -> None:
         self._ended_by_peer = isinstance(event.primitive, A_ABORT | A_P_ABORT)
@@ -156,6 +181,8 @@ class PeerAssociation:
     def _why_not(self) -> OculardError:
         """Why there is no association."""
         name, answer = self.target.name, self._assoc.acceptor.primitive
+        if self._secure is not None and self._secure.failure is not None:
+            return troubled(name, OF_TLS[self._secure.failure])
         if not self._connected:
             return troubled(name, _diagnose(self.target))
         if self._assoc.is_rejected:

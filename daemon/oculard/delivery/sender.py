@@ -41,6 +41,7 @@ class Sender:
         self._settings, self._deliveries, self._vault = settings, deliveries, vault
         self._alarms, self._clock, self._owner = alarms, clock, owner
         self._peers = settings.peers if peers is None else peers
+        self._targets = {peer.name: Target.of(peer, settings) for peer in self._peers}
         self._rest = Rest(clock, min(REST_S_MAX, settings.delivery.backoff_s_max))
         self._commitments = Commitments(settings, deliveries, alarms, clock, wait_s=commitment_wait_s)
 
@@ -92,7 +93,7 @@ class Sender:
         """Send all on one association. Its failure concerns only what is not settled yet."""
         peer = batch.peer
         try:
-            with PeerAssociation(Target.of(peer, self._settings), proposal(parcels)) as association:
+            with PeerAssociation(self._targets[peer.name], proposal(parcels)) as association:
                 for parcel in parcels:
                     self._send_one(association, parcel, batch)
         except (PacsBusy, PacsUnreachable) as why:

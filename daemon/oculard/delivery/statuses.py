@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from oculard.errors import OculardError, Permanent, Transient
+from oculard.tls import TlsUnusable
 
 
 class Kind(StrEnum):
@@ -61,6 +62,12 @@ class Trouble(StrEnum):
     LOST = "association-lost"
     NO_ANSWER = "pacs-no-answer"
     NO_CONTEXT = "pacs-accepts-no-class"
+    NO_PROTOCOL = "pacs-protocol"
+    OUR_CERTIFICATE = "certificate-unusable"
+    NOT_TRUSTED = "pacs-not-trusted"
+    CERTIFICATE_REFUSED = "pacs-refuses-certificate"
+    NO_TLS = "pacs-speaks-no-tls"
+    NO_COMMON_TLS = "pacs-tls-failed"
 
 
 TAKEN, WARNING, TRANSIENT, PERMANENT = Kind.TAKEN, Kind.TAKEN_WITH_WARNING, Kind.TRANSIENT, Kind.PERMANENT
@@ -134,10 +141,21 @@ TROUBLES: dict[Trouble, tuple[Kind, str]] = {
     Trouble.CONNECTION_TIMEOUT: (TRANSIENT, ADDRESS),
     Trouble.HOST_UNREACHABLE: (TRANSIENT, ADDRESS),
     Trouble.NOT_ASSOCIATED: (TRANSIENT, "it takes connections and stays silent: is this the DICOM port, without TLS?"),
-    Trouble.ABORTED: (TRANSIENT, "the PACS ended the association: look at its log"),
+    Trouble.ABORTED: (TRANSIENT, "the PACS ended the association: look at its log; does it want TLS ([[peers]] tls)?"),
     Trouble.LOST: (TRANSIENT, "the connection broke: look at the network and at the PACS's log"),
     Trouble.NO_ANSWER: (TRANSIENT, "the PACS was too slow: look at its load, or raise [delivery] answer_s"),
     Trouble.NO_CONTEXT: (PERMANENT, ALLOW),
+    Trouble.NO_PROTOCOL: (TRANSIENT, PORT),
+    # Tried again: whoever puts the right certificate into its place need not think of us.
+    Trouble.OUR_CERTIFICATE: (TRANSIENT, TlsUnusable.hint),
+    Trouble.NOT_TRUSTED: (
+        TRANSIENT,
+        "the PACS's certificate has ended, has another name than host, or another signer: [[peers]] tls authorities,"
+        " certificates",
+    ),
+    Trouble.CERTIFICATE_REFUSED: (TRANSIENT, "give the PACS the authority that signed our certificate, or renew ours"),
+    Trouble.NO_TLS: (TRANSIENT, "is port in [[peers]] the one for TLS? Or take `tls` out there"),
+    Trouble.NO_COMMON_TLS: (TRANSIENT, "the PACS must speak TLS 1.2 or 1.3 with an ECDHE suite of AES-GCM"),
 }
 
 

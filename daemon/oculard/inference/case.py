@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from time import perf_counter
 
+from oculard.inference.decoding import Decoding, Here
 from oculard.inference.grading import ServedGate
 from oculard.inference.prepared import Prepared
 from oculard.job import JobEvent
@@ -51,8 +52,12 @@ class Case:
     job: Job
     manifest: Manifest
     started_at: datetime
+    decoder: Decoding = field(default_factory=Here)
     gate: ServedGate | None = None  # None: no image is decoded, because nothing could follow from it
     sources: list[Source] = field(default_factory=list)
+    beside: list[Source] = field(
+        default_factory=list
+    )  # what was looked at with them; in the report it comes after them
     images: list[Prepared] = field(default_factory=list)
     raws: defaultdict[str, list[Raw]] = field(default_factory=lambda: defaultdict(list))  # by eye
     found: Found | None = None  # of a bundle that segments

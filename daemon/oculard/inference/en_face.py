@@ -19,7 +19,7 @@ from oculard.report.source import Grade, Source
 from oculard.store.jobs import JobInput
 from oculard.store.vault import Vault
 from oculard_models.contract import ImageInput, Qualifier
-from oculard_models.dicom_pixels import Undecodable, read_header, read_values
+from oculard_models.dicom_pixels import Undecodable, read_header
 
 NOT_A_SLAB, NO_WANTED_SLAB = "not-a-slab", "no-wanted-slab"
 WRONG_SIZE, COLOUR, NO_SIGNAL = "wrong-size", "colour-en-face", "no-signal"
@@ -58,7 +58,7 @@ def look_at_slab(case: Case, vault: Vault, image: JobInput, eye: str, pixels_max
     facts = Facts.from_json(image.facts)
     try:
         _check_facts(facts, case.manifest.input.slabs, pixels_max)
-        pixels = _grey(case, read_values(path, pixels_max=pixels_max))
+        pixels = _grey(case, case.decoder.values(path, pixels_max=pixels_max).result())
     except Unfit as why:
         logger.info("image not used", job=case.job.ticket.id, reason=why.reason)
         return Source(header=header, grade=Grade.UNGRADABLE, reasons=(why.reason,), used=False)

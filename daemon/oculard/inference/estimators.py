@@ -18,11 +18,12 @@ from oculard_models.manifest import OCT_VOLUME, BundleRefused, Manifest, Output,
 from oculard_models.quality import GATE_FAMILY
 from oculard_models.registry import Bundle, Refusal, find_bundles
 from oculard_models.runners.golden import Loaded
-from oculard_models.runners.load import Runner, choose, load
+from oculard_models.runners.load import Runner, choose
 from oculard_models.runners.onnx import Choice
+from oculard_models.runners.openvino_runner import Precision
+from oculard_models.runners.selection import select
 from oculard_models.volumes.views import VIEWS
 
-IN_THE_LABORATORY = "photograph"  # nobody tells us where the disc is in a photograph
 logger = log.get("inference")
 
 
@@ -39,17 +40,25 @@ class Served:
 
     manifest: Manifest
     estimator: Loaded
+    conditions: tuple[str, ...] = ()  # ASCII, `name=value`: what a report must name of how it runs
+    why: tuple[str, ...] = ()  # it runs so
 
 
 class Estimators:
     """Loads on first use and keeps: a refused bundle is looked at again only after a restart."""
 
     def __init__(
-        self, bundles: Iterable[Bundle], *, providers: Sequence[str], threads: int, runner: Runner = "onnx"
+        self,
+        bundles: Iterable[Bundle],
+        *,
+        providers: Sequence[str],
+        threads: int,
+        runner: Runner = "onnx",
+        precision: Precision = "float",
     ) -> None:
         self._bundles = {name_of(bundle.manifest): bundle for bundle in bundles}
         self.choice = choose(runner, providers)
-        self._threads, self._runner = threads, runner
+        self._threads, self._runner, self._precision = threads, runner, precision
         self._loaded: dict[str, Served | EstimatorRefused] = {}
 
     def manifest(self, name: str) -> Manifest | None:
@@ -81,20 +90,25 @@ class Estimators:
         if bundle is None:
             return EstimatorRefused(f"there is no bundle `{name}`", reason="bundle-missing")
         try:
-            served = serve(bundle, self._runner, self.choice, self._threads)
+            served = serve(bundle, self._runner, self.choice, self._threads, self._precision)
         except BundleRefused as why:
             logger.error("bundle refused", bundle=name, reason="bundle-refused", why=str(why))
             return EstimatorRefused(str(why))
-        logger.info("bundle loaded", bundle=name, providers=list(self.choice.providers), why=list(self.choice.why))
+        logger.info(
+            "bundle loaded",
+            bundle=name,
+            providers=list(self.choice.providers),
+            runs=list(served.conditions),
+            why=[*self.choice.why, *served.why],
+        )
         return served
 
 
-def serve(bundle: Bundle, runner: Runner, choice: Choice, threads: int) -> Served:
+def serve(bundle: Bundle, runner: Runner, choice: Choice, threads: int, precision: Precision = "float") -> Served:
     """Load a bundle with a runner and run its self-test. Raises BundleRefused."""
     _must_be_reportable(bundle.manifest)
-    estimator = load(bundle, runner=runner, choice=choice, threads=threads)
-    estimator.self_test()
-    return Served(manifest=bundle.manifest, estimator=estimator)
+    found = select(bundle, runner=runner, precision=precision, choice=choice, threads=threads)
+    return Served(manifest=bundle.manifest, estimator=found.loaded, conditions=found.conditions, why=found.why)
 
 
 def _must_be_reportable(manifest: Manifest) -> None:
@@ -113,7 +127,7 @@ def _must_be_reportable(manifest: Manifest) -> None:
 
 def _must_be_views(names: Sequence[str]) -> None:
     """Refuse views that nobody makes, or no report names. Raises ValueError."""
-    known = [name for name in VIEWS if name in JAPANESE and name != IN_THE_LABORATORY]
+    known = [name for name in VIEWS if name in JAPANESE]
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ValueError(f"no view {', '.join(unknown)} is made here; hint: {', '.join(known)}")

@@ -16,13 +16,14 @@ from oculard.inference.en_face import look_at_slab
 from oculard.inference.grading import SIDES, GateRefused, QualityGate, ServedGate, contradiction, suggestion
 from oculard.inference.prepared import prepared
 from oculard.inference.volume import Volumes, look_at_volume
+from oculard.inference.volume_photograph import Photographs
 from oculard.job import JobEvent
 from oculard.report.source import Grade, Source
 from oculard.store.jobs import Job, JobInput
 from oculard.store.vault import Vault
 from oculard_models import quality
 from oculard_models.contract import EstimateFailed, ImageInput, OutOfMemory, Qualifier
-from oculard_models.dicom_pixels import Undecodable, read_header, read_rgb
+from oculard_models.dicom_pixels import Undecodable, read_header
 from oculard_models.preprocess import Pixels
 
 BOTH_EYES = "both eyes"  # how the facts say so
@@ -44,7 +45,8 @@ def examine(case: Case, vault: Vault, gate: QualityGate, *, pixels_max: int, att
     elif case.manifest.input.kind not in (EN_FACE, OCT_VOLUME):
         _admit(case, gate)
     for eye, images in _by_eye(job).items():
-        _look_at_eye(case, images, eye, _look(case, vault, eye, pixels_max, how))
+        _look_at_eye(case, images, eye, _look(case, vault, gate, eye, pixels_max, how))
+    case.sources += case.beside
     if case.verdict is None and case.eye != job.eye:
         case.notes.append(_one_eye_only(case))
     if case.suggestions:
@@ -68,10 +70,13 @@ def _by_eye(job: Job) -> dict[str, list[JobInput]]:
     return {eye: [image for image in job.inputs if Facts.from_json(image.facts).eye == eye] for eye in ("R", "L")}
 
 
-def _look(case: Case, vault: Vault, eye: str, pixels_max: int, how: Volumes) -> Callable[[JobInput], Source]:
+def _look(
+    case: Case, vault: Vault, gate: QualityGate, eye: str, pixels_max: int, how: Volumes
+) -> Callable[[JobInput], Source]:
     """How one image of an eye is looked at."""
     if case.manifest.input.kind == OCT_VOLUME:
-        return lambda image: look_at_volume(case, vault, image, eye, how)
+        photographs = Photographs(gate=gate, pixels_max=pixels_max)
+        return lambda image: look_at_volume(case, vault, image, eye, how, photographs)
     look = look_at_slab if case.manifest.input.kind == EN_FACE else _look_at_photograph
     return lambda image: look(case, vault, image, eye, pixels_max)
 
@@ -107,7 +112,7 @@ def _look_at_photograph(case: Case, vault: Vault, image: JobInput, eye: str, pix
     if case.gate is None:
         return Source(header=header, grade=Grade.NOT_ASSESSED, used=False)
     try:
-        pixels = read_rgb(path, pixels_max=pixels_max)
+        pixels = case.decoder.rgb(path, pixels_max=pixels_max).result()
         found = _graded(case.gate, pixels)
     except Undecodable as why:
         case.notes.append(f"image not decoded: {why.reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 from oculard import log
 from oculard.errors import Permanent
@@ -34,6 +35,7 @@ class ServedGate:
     name: str  # name@version
     grader: Grader
     gate: Gate
+    discs: DiscFinder | None = None  # of `[worker] disc_finder`
 
 
 class QualityGate:
@@ -42,11 +44,13 @@ class QualityGate:
     def __init__(self, bundles: Iterable[Bundle], name: str, *, threads: int, disc_finder: str = "") -> None:
         self._bundles, self._name, self._threads, self._disc_finder = list(bundles), name, threads, disc_finder
         self._loaded: ServedGate | GateRefused | None = None
+        self._loading = Lock()  # several threads look at images
 
     def get(self) -> ServedGate:
         """The gate, loaded and self-tested. Raises GateRefused."""
-        if self._loaded is None:
-            self._loaded = self._load()
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = self._load()
         if isinstance(self._loaded, GateRefused):
             raise self._loaded
         return self._loaded
@@ -85,7 +89,7 @@ def serve_gate(bundles: Sequence[Bundle], name: str, threads: int, disc_finder: 
         grader = Grader.from_manifest(bundle.manifest)
     except (BundleRefused, ValueError) as why:
         raise GateRefused(str(why)) from why
-    return ServedGate(name=name_of(bundle.manifest), grader=grader, gate=gate)
+    return ServedGate(name=name_of(bundle.manifest), grader=grader, gate=gate, discs=discs)
 
 
 def _disc_finder(bundles: Iterable[Bundle], name: str, choice: Choice, threads: int) -> DiscFinder | None:

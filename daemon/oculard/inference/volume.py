@@ -9,11 +9,10 @@ import numpy.typing as npt
 
 from oculard import log
 from oculard.errors import Misconfigured
-from oculard.imaging.eyes import acquisitions
-from oculard.imaging.facts import Facts
-from oculard.imaging.kinds import FUNDUS, OCT_VOLUME, kind_of
 from oculard.inference.case import Case, Stopwatch, Verdict, failed
 from oculard.inference.prepared import Prepared
+from oculard.inference.volume_photograph import VIEW as PHOTOGRAPH
+from oculard.inference.volume_photograph import DiscPicture, Photographs, disc_picture, photograph_of
 from oculard.inference.volume_reading import (
     MACULA_VOLUME,
     NO_DISC,
@@ -31,13 +30,13 @@ from oculard.store.vault import Vault
 from oculard_models.contract import Qualifier
 from oculard_models.dicom_geometry import Unfit
 from oculard_models.dicom_pixels import Undecodable, read_header
+from oculard_models.runners.layer_network import LayerNetwork, NetworkWrong, load_layer_network
 from oculard_models.volumes.centres import Centres, find_centres
 from oculard_models.volumes.normative import Normative, NormativeWrong, read_normative
 from oculard_models.volumes.views import ViewMissing, make_views
 from oculard_models.volumes.volume import Layers, Volume
 
 NO_GATE = "graded by plain checks of contrast and layers, no quality gate"
-NO_PHOTOGRAPH = "no photograph of this eye came with the volume"
 CERTAINTY = "certainty=probability x share of views that agree"
 CONTRAST_LEVELS = 24  # of 255, between the darkest and the brightest hundredth
 LOOKED_AT = 64  # rows, columns and frames at most that the contrast is taken from
@@ -53,27 +52,45 @@ class Volumes:
 
     voxels_max: int = Glaucoma().volume_voxels_max
     normative: Normative | None = None
+    layer_network: LayerNetwork | None = None
 
 
 def volumes(settings: Glaucoma) -> Volumes:
     """Read what the settings name. Raises Misconfigured."""
+    normative, network = read_named_normative(settings), read_named_network(settings)
+    return Volumes(voxels_max=settings.volume_voxels_max, normative=normative, layer_network=network)
+
+
+def read_named_normative(settings: Glaucoma) -> Normative | None:
+    """The normative set, where one is named. Raises Misconfigured."""
     try:
-        normative = None if settings.normative is None else read_normative(settings.normative)
+        return None if settings.normative is None else read_normative(settings.normative)
     except NormativeWrong as why:
         raise Misconfigured(
             f"[glaucoma] normative: {why}", hint="`oculard-lab normative` makes such a file of healthy eyes"
         ) from why
-    return Volumes(voxels_max=settings.volume_voxels_max, normative=normative)
 
 
-def look_at_volume(case: Case, vault: Vault, image: JobInput, eye: str, how: Volumes) -> Source:
+def read_named_network(settings: Glaucoma) -> LayerNetwork | None:
+    """The network that finds layers, where one is named. Raises Misconfigured."""
+    try:
+        return None if settings.layer_network is None else load_layer_network(settings.layer_network)
+    except NetworkWrong as why:
+        raise Misconfigured(
+            f"[glaucoma] layer_network: {why}", hint="`oculard-lab train layers` makes one; without it we search"
+        ) from why
+
+
+def look_at_volume(
+    case: Case, vault: Vault, image: JobInput, eye: str, how: Volumes, photographs: Photographs
+) -> Source:
     """Look at one volume; whatever is wrong with it stays with it. A case that is closed is only named."""
     path = vault.path(image.path)
     header = read_header(path)
     if case.verdict is not None:
         return Source(header=header, grade=Grade.NOT_ASSESSED, used=False)
     try:
-        grade, reasons = _prepare(case, vault, image, eye, how)
+        grade, reasons = _prepare(case, vault, image, eye, how, photographs)
     except Unfit as why:
         logger.info("image not used", job=case.job.ticket.id, reason=why.reason)
         return Source(header=header, grade=Grade.UNGRADABLE, reasons=(why.reason,), used=False)
@@ -81,14 +98,13 @@ def look_at_volume(case: Case, vault: Vault, image: JobInput, eye: str, how: Vol
         case.notes.append(f"image not decoded: {why.reason}")
         return Source(header=header, grade=Grade.NOT_ASSESSED, reasons=(why.reason,), used=False)
     case.note(NO_GATE)
-    if not _has_photograph(case, image):
-        case.note(NO_PHOTOGRAPH)
     return Source(header=header, grade=grade, reasons=reasons, used=case.verdict is None)
 
 
 def nothing_fits(case: Case) -> Verdict | None:
     """Why none of the volumes that were looked at can be classified; None when one could not even be decoded."""
     reasons = [reason for source in case.sources if source.grade == Grade.UNGRADABLE for reason in source.reasons]
+    reasons = [reason for reason in reasons if reason in WORDS]  # a photograph has the gate's
     if not reasons:
         return None
     words = [f"{reason} ({WORDS[reason]})" for reason in dict.fromkeys(reasons)]
@@ -100,22 +116,31 @@ def nothing_fits(case: Case) -> Verdict | None:
     )
 
 
-def _prepare(case: Case, vault: Vault, image: JobInput, eye: str, how: Volumes) -> tuple[Grade, tuple[str, ...]]:
+def _prepare(
+    case: Case, vault: Vault, image: JobInput, eye: str, how: Volumes, photographs: Photographs
+) -> tuple[Grade, tuple[str, ...]]:
     """Make the views and leave them with the case; the volume itself is gone afterwards. Raises Unfit, Undecodable."""
     with Stopwatch([case], "read"):
-        volume, known, note = read_volume(vault.path(image.path), eye=eye, voxels_max=how.voxels_max)
+        path = vault.path(image.path)
+        volume, known, note = read_volume(case.decoder, path, eye=eye, voxels_max=how.voxels_max)
         _must_have_contrast(volume)
     with Stopwatch([case], "layers"):
-        layers, origin = layers_of(volume, known, image, case.job.inputs, vault)
+        layers, origin = layers_of(case, volume, known, image, vault, how.layer_network)
         grade, reasons = _grade(layers)
         found = find_centres(volume, layers)
         _must_show_disc(found)
+    photograph = photograph_of(case, image)
+    reads_it, picture = PHOTOGRAPH in case.manifest.input.views, None
+    if reads_it:
+        with Stopwatch([case], "read"):
+            picture = disc_picture(case, vault, photograph, photographs)
     with Stopwatch([case], "views"):
-        made = _views(case, volume, layers, found, how)
+        made = None if reads_it and picture is None else _views(case, volume, layers, found, how, picture)
     if made is not None:
         tensor, shown = made
         case.images.append(Prepared(sop_instance_uid=image.sop_instance_uid, eye=eye, tensor=tensor, shown=shown))
         case.parameters += _parameters(case, volume, found, origin, how)
+        _say_photograph(case, picture)
         case.note(note)
     return grade, reasons
 
@@ -146,15 +171,28 @@ def _must_show_disc(found: Centres) -> None:
 Views = npt.NDArray[np.float32]  # views x height x width, 0 to 1, as a right eye
 
 
-def _views(case: Case, volume: Volume, layers: Layers, found: Centres, how: Volumes) -> tuple[Views, Views] | None:
+def _say_photograph(case: Case, picture: DiscPicture | None) -> None:
+    """Let the report say which photograph was used, and how."""
+    if picture is not None:
+        case.beside.append(picture.source)
+        case.parameters.append(f"photograph={picture.words}")
+        case.note(f"the photograph was graded by {picture.grader}")
+
+
+def _views(
+    case: Case, volume: Volume, layers: Layers, found: Centres, how: Volumes, picture: DiscPicture | None
+) -> tuple[Views, Views] | None:
     """What the network sees, and the same in the size in which people look at it. Raises Unfit.
 
     None where only a person can help, and the case is closed.
     """
     names, (size_px, _) = case.manifest.input.views, case.manifest.input.size_px
+    grey = None if picture is None else picture.grey
     try:
-        seen = make_views(volume, layers, found, names, size_px, how.normative)
-        shown = seen if size_px >= SHOWN_PX else make_views(volume, layers, found, names, SHOWN_PX, how.normative)
+        seen = make_views(volume, layers, found, names, size_px, how.normative, grey)
+        shown = seen
+        if size_px < SHOWN_PX:
+            shown = make_views(volume, layers, found, names, SHOWN_PX, how.normative, grey)
     except ViewMissing as why:
         if why.reason in WORDS:
             raise Unfit(why.reason) from why
@@ -180,10 +218,3 @@ def _parameters(case: Case, volume: Volume, found: Centres, origin: str, how: Vo
     if how.normative is not None and any(name.endswith("-deviation") for name in case.manifest.input.views):
         words.append(f"normative=sha256 {how.normative.digest}, {how.normative.eyes} eyes")
     return words
-
-
-def _has_photograph(case: Case, image: JobInput) -> bool:
-    """Whether a photograph was taken with a volume: same eye, same frame of reference or near in time."""
-    facts = [Facts.from_json(one.facts) for one in case.job.inputs]
-    together = acquisitions([one for one in facts if kind_of(one) in (FUNDUS, OCT_VOLUME)])
-    return any(one.photograph for one in together if one.volume.sop_instance_uid == image.sop_instance_uid)

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from oculard import log
 from oculard.imaging.facts import Facts
 from oculard.imaging.kinds import OCT_LAYERS, kind_of
+from oculard.inference.case import Case
+from oculard.inference.decoding import Decoding
 from oculard.store.jobs import JobInput
 from oculard.store.vault import Vault
 from oculard_models import dicom_geometry as geometry
+from oculard_models.contract import EstimateFailed
 from oculard_models.dicom_geometry import Unfit, read_geometry
-from oculard_models.dicom_layers import NOT_OF_VOLUME, read_layers
+from oculard_models.dicom_layers import NOT_OF_VOLUME
 from oculard_models.dicom_pixels import Undecodable, read_header
-from oculard_models.dicom_volume import read_voxels
+from oculard_models.runners.layer_network import LayerNetwork
+from oculard_models.volumes.learned import learned_layers
 from oculard_models.volumes.segment import segment_layers
 from oculard_models.volumes.volume import Layers, Scan, Volume
 
 NO_SIGNAL, NO_RETINA, NO_DISC, MACULA_VOLUME = "no-signal", "no-retina", "no-disc", "macula-volume"
 OURS = "found by oculard"
+logger = log.get("worker")
 LAYER_OBJECTS_MAX = 16  # of a job: an acquisition has one
 WORDS = {  # what a person must know, beside the slug
     geometry.ONE_FRAME: "a single B-scan came, and no volume",
@@ -33,16 +39,19 @@ WORDS = {  # what a person must know, beside the slug
     NO_DISC: "the optic disc is not in the scan",
     MACULA_VOLUME: "a scan of the macula came, one of the optic disc is wanted",
     "no-fovea": "the fovea is not in the scan, and the model looks at it",
+    "no-photograph": "no colour photograph of this eye came with the scan, and the model looks at it",
+    "photograph-unusable": "the photograph that came with the scan cannot be decoded or is not good enough",
+    "photograph-no-disc": "the optic disc was not found in the photograph that came with the scan",
 }
 
 
-def read_volume(path: Path, *, eye: str, voxels_max: int) -> tuple[Volume, geometry.Geometry, str]:
+def read_volume(decoder: Decoding, path: Path, *, eye: str, voxels_max: int) -> tuple[Volume, geometry.Geometry, str]:
     """The volume of a file, how it lies, and a note for the report. Raises Unfit or, without pixels, Undecodable."""
     known = read_geometry(read_header(path))
     if known.scan is Scan.MACULA:
         raise Unfit(MACULA_VOLUME)
     try:
-        voxels = read_voxels(path, known, voxels_max=voxels_max)
+        voxels = decoder.voxels(path, known, voxels_max=voxels_max).result()
     except Undecodable as why:
         if why.reason in WORDS:
             raise Unfit(why.reason, str(why)) from why
@@ -55,24 +64,42 @@ def read_volume(path: Path, *, eye: str, voxels_max: int) -> tuple[Volume, geome
 
 
 def layers_of(
-    volume: Volume, known: geometry.Geometry, image: JobInput, inputs: Sequence[JobInput], vault: Vault
+    case: Case,
+    volume: Volume,
+    known: geometry.Geometry,
+    image: JobInput,
+    vault: Vault,
+    network: LayerNetwork | None,
 ) -> tuple[Layers, str]:
     """The layers of a volume, and who found them: the device where it sent them whole, else we."""
-    ours = OURS
-    for one in _layer_objects(inputs):
+    refused = ""
+    for one in _layer_objects(case.job.inputs):
         try:
-            layers = read_layers(
+            found = case.decoder.layers(
                 vault.path(one.path),
                 known,
                 volume_uid=image.sop_instance_uid,
                 frame_of_reference_uid=Facts.from_json(image.facts).frame_of_reference_uid,
             )
+            layers = found.result()
         except (Unfit, Undecodable) as why:
             if why.reason != NOT_OF_VOLUME:  # a study has those of all its volumes
-                ours = f"{OURS}, the device's own are not usable: {why.reason}"
+                refused = f", the device's own are not usable: {why.reason}"
             continue
         return layers, f"found by the device, {one.sop_instance_uid}"
-    return segment_layers(volume), ours
+    layers, how = _ours(case, volume, network)
+    return layers, f"{OURS}{how}{refused}"
+
+
+def _ours(case: Case, volume: Volume, network: LayerNetwork | None) -> tuple[Layers, str]:
+    """The layers as we find them, and in words by what, where it is not the search alone."""
+    if network is None:
+        return segment_layers(volume), ""
+    try:
+        return learned_layers(volume, network), f" with the network sha256 {network.sha256}"
+    except EstimateFailed as why:
+        logger.error("layer network failed", job=case.job.ticket.id, reason="estimator-failed", exc_info=why)
+        return segment_layers(volume), ", because the network for layers ended with an error"
 
 
 def _layer_objects(inputs: Sequence[JobInput]) -> list[JobInput]:

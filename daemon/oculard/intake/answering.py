@@ -11,13 +11,14 @@ from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, log
 from oculard.errors import OculardError, Permanent, Transient
 from oculard.intake.commitment import ALL_COMMITTED, SOME_FAILED, write_answer
 from oculard.intake.contexts import COMMITMENT, COMMITMENT_INSTANCE
-from oculard.intake.policy import Call, find
+from oculard.intake.policy import Call, is_meant
 from oculard.job import DeliveryEvent, backoff_s
 from oculard.settings import Settings
 from oculard.store.answers import Answer, Answers
 from oculard.store.callers import Callers
 from oculard.store.instances import Instances
 from oculard.store.queue import LeaseLost
+from oculard.tls import CallingTls, SecureCall
 
 LEASE_S = 300.0  # longer than every timeout on the way together
 REPORT_S_MAX = 30.0  # while a device thinks, the heartbeat of open associations waits
@@ -50,6 +51,7 @@ class Place:
 
     host: str
     port: int
+    tls: CallingTls | None = None
 
 
 class Answering:
@@ -60,6 +62,7 @@ class Answering:
     ) -> None:
         self._settings, self._answers, self._instances, self._owner = settings, answers, instances, owner
         self._callers = callers
+        self._tls = {sender.name: CallingTls.of(sender.commitment_tls, settings) for sender in settings.senders}
 
     def step(self) -> bool:
         """Give at most one answer; say whether one was due."""
@@ -104,10 +107,10 @@ class Answering:
 
     def _place(self, answer: Answer) -> Place:
         call = Call(called_ae=answer.called_ae, calling_ae=answer.calling_ae, address=answer.address)
-        name = find(self._settings.senders, call)
         for sender in self._settings.senders:
-            if sender.name == name and sender.commitment_port:
-                return Place(host=sender.commitment_host or answer.address, port=sender.commitment_port)
+            if is_meant(sender, call) and sender.commitment_port:
+                host, tls = sender.commitment_host or answer.address, self._tls[sender.name]
+                return Place(host=host, port=sender.commitment_port, tls=tls)
         port = self._callers.commitment_port(calling_ae=answer.calling_ae, address=answer.address)
         if port is not None:
             return Place(host=answer.address, port=port)
@@ -123,7 +126,17 @@ class Answering:
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.add_requested_context(COMMITMENT)
         role = build_role(COMMITMENT, scp_role=True)
-        association = ae.associate(place.host, place.port, ae_title=answer.calling_ae, ext_neg=[role])
+        secure: Any = None if place.tls is None else SecureCall(place.tls)
+        association = ae.associate(
+            place.host,
+            place.port,
+            ae_title=answer.calling_ae,
+            ext_neg=[role],
+            tls_args=None if secure is None else (secure, place.host),
+        )
+        if secure is not None and secure.failure is not None:
+            hint = "[[senders]] commitment_tls: is it the port for TLS, and are the certificates those of both sides?"
+            raise DeviceAway(f"no TLS with the device: {secure.failure}", reason="device-tls-failed", hint=hint)
         if not association.is_established:
             raise DeviceAway(
                 "no association with the device", reason="device-refused" if association.is_rejected else None

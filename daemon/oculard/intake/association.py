@@ -24,6 +24,7 @@ from oculard.intake.codec import StoreCommand, write_store_response
 from oculard.intake.commitment import CommitmentHandler
 from oculard.intake.contexts import COMMITMENT, VERIFICATION, supported
 from oculard.intake.custody import Offer
+from oculard.intake.floor import Floor
 from oculard.intake.handlers import Reply, StoreHandler
 from oculard.intake.policy import LIMIT_REACHED, Admitted, Call, Policy, Refused
 from oculard.intake.receiver import NotAcceptable, Receiver
@@ -37,35 +38,12 @@ HANG_UP_S = 5.0  # how long the network thread may take to notice that its socke
 logger = log.get("intake")
 
 
-class Floor:
-    """The associations that were admitted and are open, at most so many. Callers nobody knows never stand here."""
-
-    def __init__(self, room: int) -> None:
-        self._room, self._here, self._lock = room, set[IntakeAssociation](), threading.Lock()
-
-    def enter(self, association: IntakeAssociation) -> bool:
-        """Take a place; False when there is none."""
-        with self._lock:
-            if len(self._here) >= self._room:
-                return False
-            self._here.add(association)
-            return True
-
-    def leave(self, association: IntakeAssociation) -> None:
-        with self._lock:
-            self._here.discard(association)
-
-    def here(self) -> list[IntakeAssociation]:
-        with self._lock:
-            return list(self._here)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What every association needs."""
 
     policy: Policy
-    floor: Floor
+    floor: Floor[IntakeAssociation]
     spooler: Spooler
     store: StoreHandler
     commitment: CommitmentHandler
@@ -102,7 +80,7 @@ class IntakeAssociation(Association):
     def __init__(self, ae: Any, services: Services, *, pdu_s: float, negotiated: Callable[[], None]) -> None:
         super().__init__(ae, "acceptor")
         self._woken, self._taking = threading.Event(), threading.Lock()
-        self.dul = Wire(self, pdu_s=pdu_s)
+        self.dul = self._wire = Wire(self, pdu_s=pdu_s)
         self.acse_timeout, self.network_timeout = ae.acse_timeout, ae.network_timeout  # the wire's timers are new
         self.dul.to_user_queue = Announcing(self.wake)
         self.services, self._negotiated = services, negotiated
@@ -120,6 +98,23 @@ class IntakeAssociation(Association):
         self.bind(evt.EVT_N_EVENT_REPORT, services.commitment.answered)
 
     @property
+    def caller(self) -> str:
+        """Who this is: the floor lets nobody take every place."""
+        return f"{self.call.calling_ae} {self.call.address}"
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has come."""
+        return self._wire.progress.silent_s
+
+    def give_way(self) -> None:
+        """End this association, from another thread, for one that has fewer."""
+        logger.warning(
+            "association gave way", reason="associations-full", association=self.id, calling_ae=self.call.calling_ae
+        )
+        self.abort(block=False)
+
+    @property
     def may_store(self) -> bool:
         return self.admitted is not None and self.admitted.may_store
 
@@ -130,6 +125,7 @@ class IntakeAssociation(Association):
             called_ae=(request.called_ae_title or "").strip(),
             calling_ae=(request.calling_ae_title or "").strip(),
             address="" if address is None else plain_address(address.address),
+            certificate=None if self.dul.socket is None else getattr(self.dul.socket.socket, "certificate", None),
         )
         verdict = self.services.policy.judge(self.call)
         if isinstance(verdict, Admitted):

@@ -12,6 +12,7 @@ from pynetdicom.transport import AssociationSocket
 PDU_BYTES_MAX = (1 << 20) + 64  # nothing that is no attack is larger, whatever was negotiated
 REQUEST_HEAD_BYTES = 10  # PDU type, reserved, length, protocol version, reserved (PS3.8 9.3.2)
 ASSOCIATE_RQ = 1
+CONNECTION_CLOSED = "Evt17"  # PS3.8 9.2.1
 
 
 class Connection(AssociationSocket):
@@ -21,6 +22,15 @@ class Connection(AssociationSocket):
         super().__init__(association, client_socket=client_socket)
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client_socket.settimeout(send_s)
+
+    def send(self, bytestream: bytes) -> None:
+        """Send a PDU in its time as a whole: pynetdicom's gives every part of it as much."""
+        connection = self.socket
+        try:
+            if connection is not None:
+                connection.sendall(bytestream)
+        except OSError:
+            self.event_queue.put(CONNECTION_CLOSED)
 
 
 def rearm_quick_ack(connection: socket.socket) -> None:
@@ -39,6 +49,11 @@ def begins_association(connection: socket.socket, *, within_s: float) -> bool:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
     except OSError:
         return False
+    return is_request(head)
+
+
+def is_request(head: bytes) -> bool:
+    """Whether these bytes begin an A-ASSOCIATE-RQ of sane length."""
     if len(head) < REQUEST_HEAD_BYTES:
         return False
     kind: int

@@ -59,8 +59,7 @@ class Custody:
     def _facts(self, offer: Offer) -> Facts:
         spool = offer.spool
         try:
-            with spool.path.open("rb") as file:
-                file.seek(spool.head_bytes)
+            with spool.read() as file:
                 return facts_of(
                     file, spool.size_bytes, offer.transfer_syntax_uid, inflated_bytes_max=self._inflated_bytes_max
                 )
@@ -91,6 +90,7 @@ def _arrival(offer: Offer, facts: Facts, sha256: str) -> Arrival:
         accession_number=facts.accession_number,
         facts=facts.as_json(),
         spooled=offer.spool.path,
+        handle=offer.spool.handle,
         sha256=sha256,
         transfer_syntax_uid=offer.transfer_syntax_uid,
         sender=offer.sender,

@@ -15,6 +15,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from oculard import log
+from oculard.decoders import Limits
 from oculard.errors import Rejected, Transient
 from oculard.imaging.facts import Facts
 from oculard.intake.contexts import TRANSFER_SYNTAXES, is_storage
@@ -26,7 +27,6 @@ from oculard.store.spool import PREAMBLE, Spool, Spooler, TooLarge
 from oculard.store.vault import GIB
 from oculard_models.importers.topcon_file import is_topcon
 
-SENDER = "import"
 META_BYTES_MAX = 1 << 20
 COPY_BYTES = 1 << 20
 AE_MAX = 16  # PS3.5 6.2
@@ -71,10 +71,17 @@ class FolderImport:
     """Imports files and folders."""
 
     def __init__(
-        self, custody: Custody, spooler: Spooler, *, called_ae: str, instance_max_gib: float, sender: str = SENDER
+        self,
+        custody: Custody,
+        spooler: Spooler,
+        *,
+        called_ae: str,
+        instance_max_gib: float,
+        decoding: Limits,
+        sender: str,
     ) -> None:
         self._custody, self._spooler, self._called_ae, self._sender = custody, spooler, called_ae, sender
-        self._bytes_max = int(instance_max_gib * GIB)
+        self._bytes_max, self._decoding = int(instance_max_gib * GIB), decoding
 
     def run(self, root: Path) -> Iterator[Imported]:
         """Import everything below a folder, or one file, in the order of names; one result a file.
@@ -105,7 +112,7 @@ class FolderImport:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > self._bytes_max:
                 raise TooLarge(f"the file is larger than {self._bytes_max} bytes")
-            for made in converted(file, self._spooler.folder):
+            for made in converted(file, self._spooler.folder, self._decoding):
                 yield self.take_open(made, path)
 
     def take(self, path: Path) -> Imported:

@@ -18,7 +18,8 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from oculard.errors import Rejected
-from oculard.intake.quick import WANTED, Element, quick_header
+from oculard.intake.quick import WANTED, Element, QuickHeader, quick_header
+from oculard.intake.stride import HEAD_BYTES, stride
 
 HEADER_BYTES_MAX = 32 << 20  # of what is kept for the facts
 VALUE_BYTES_MAX = 64 << 10  # a longer value holds no fact
@@ -73,6 +74,10 @@ def read_header(
     """
     syntax = UID(transfer_syntax_uid)
     implicit = syntax.is_implicit_VR
+    if quick and syntax.is_little_endian and syntax != DeflatedExplicitVRLittleEndian:
+        found = _stride(file, size_bytes, implicit=implicit)
+        if found is not None:
+            return cast("Dataset", found)
     if syntax == DeflatedExplicitVRLittleEndian:
         walk = _Walk(_Deflated(file, size_bytes, inflated_bytes_max), implicit=False, little=True)
     else:
@@ -86,6 +91,21 @@ def read_header(
         return read_dataset(BytesIO(header), implicit, syntax.is_little_endian)
     except UNPARSABLE as why:
         raise BadDataSet(f"the header cannot be parsed: {type(why).__name__}") from why
+
+
+def _stride(file: BinaryIO, size_bytes: int, *, implicit: bool) -> QuickHeader | None:
+    """The quick look at a data set that is plain to its end; None, and the file stands where it stood, otherwise."""
+    begins_at = file.tell()
+
+    def read(at: int, count: int) -> bytes:
+        file.seek(begins_at + at)
+        return file.read(count)
+
+    head = file.read(min(size_bytes, HEAD_BYTES))
+    elements = stride(head, size_bytes, read, implicit=implicit)
+    found = None if elements is None else quick_header(elements)
+    file.seek(begins_at)
+    return found
 
 
 class _Source(Protocol):

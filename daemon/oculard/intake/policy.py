@@ -15,6 +15,7 @@ from oculard.clock import Clock
 from oculard.errors import Transient
 from oculard.settings import Settings
 from oculard.store.callers import Callers
+from oculard.tls_socket import Certificate
 
 Rejection = tuple[int, int, int]  # result, source, diagnostic of an A-ASSOCIATE-RJ (PS3.8 9.3.4)
 CALLED_UNKNOWN: Rejection = (1, 1, 7)
@@ -28,16 +29,19 @@ REMEMBERED_MAX = 1000
 PROPOSED_MAX = 128  # contexts (PS3.8 9.3.2: identifiers are odd numbers up to 255)
 SYNTAXES_MAX = 32
 CALLED_WRONGLY = "called-ae-unknown"  # no person can let in who calls somebody else
+CERTIFICATE_UNKNOWN = "certificate-unknown"  # nor who cannot prove to be who it says
+NEVER_ALLOWED = (CALLED_WRONGLY, CERTIFICATE_UNKNOWN)
 logger = log.get("intake")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Who calls whom, from where."""
+    """Who calls whom, from where, and which verified certificate it showed if it came by TLS."""
 
     called_ae: str
     calling_ae: str
     address: str
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,8 @@ class _Entry(Protocol):
     def ae_title(self) -> str: ...
     @property
     def addresses(self) -> list[str]: ...
+    @property
+    def certificates(self) -> list[str]: ...
 
 
 def decide(call: Call, settings: Settings, allowed_id: Callable[[Call], int | None]) -> Admitted | Refused:
@@ -92,7 +98,10 @@ def decide(call: Call, settings: Settings, allowed_id: Callable[[Call], int | No
         return Refused(reason=CALLED_WRONGLY, rejection=CALLED_UNKNOWN)
     sender = find(settings.senders, call)
     peer = find(settings.peers, call)
-    if not sender:
+    entries: list[_Entry] = [*settings.senders, *settings.peers]
+    if not (sender or peer) and any(is_meant(entry, call) for entry in entries):
+        return Refused(reason=CERTIFICATE_UNKNOWN, rejection=CALLING_UNKNOWN)
+    if not any(is_meant(entry, call) for entry in settings.senders):
         number = allowed_id(call)
         sender = "" if number is None else f"allowed-{number}"
     if sender or peer:
@@ -106,17 +115,29 @@ def hint_of(reason: str, our_ae_title: str) -> str:
     """What a person may do about a refusal."""
     if reason == CALLED_WRONGLY:
         return f"set the device's called AE title to {our_ae_title} (ours): allowing it would not help"
+    if reason == CERTIFICATE_UNKNOWN:
+        return "it must call by TLS and show a certificate that [[senders]] certificates or [[peers]] tls names"
     if reason in ("calling-ae-unknown", "address-unknown"):
         return "`oculard allow` lists who was refused, and lets one in"
     return ""
 
 
 def find(entries: Sequence[_Entry], call: Call) -> str:
-    """The name of the first entry with this AE title and address, or ""."""
+    """The name of the first entry with this AE title, address and certificate, or ""."""
     for entry in entries:
-        if entry.ae_title == call.calling_ae and is_inside(call.address, entry.addresses):
+        if is_meant(entry, call) and is_proven(call, entry.certificates):
             return entry.name
     return ""
+
+
+def is_meant(entry: _Entry, call: Call) -> bool:
+    """Whether an entry is for this AE title and address."""
+    return entry.ae_title == call.calling_ae and is_inside(call.address, entry.addresses)
+
+
+def is_proven(call: Call, certificates: Sequence[str]) -> bool:
+    """Whether the caller showed one of these certificates; none at all means that it need not show any."""
+    return not certificates or (call.certificate is not None and call.certificate.is_one_of(certificates))
 
 
 def is_inside(address: str, networks: Sequence[str]) -> bool:
@@ -156,6 +177,7 @@ class Policy:
             called_ae=call.called_ae,
             calling_ae=call.calling_ae,
             address=call.address,
+            certificate="" if call.certificate is None else call.certificate.fingerprint,
         )
         if not refused.is_kept:
             return

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from oculard.clock import Clock
 from oculard.intake.answering import Answering
-from oculard.intake.association import Floor, Services
+from oculard.intake.association import Services
 from oculard.intake.commitment import CommitmentHandler
 from oculard.intake.custody import Custody
-from oculard.intake.folder import SENDER, FolderImport
+from oculard.intake.floor import Floor
 from oculard.intake.handlers import StoreHandler
 from oculard.intake.policy import Policy
 from oculard.intake.server import IntakeServer
@@ -22,6 +22,9 @@ from oculard.store.deliveries import Deliveries
 from oculard.store.instances import Instances
 from oculard.store.spool import Spooler
 from oculard.store.vault import Vault
+
+if TYPE_CHECKING:
+    from oculard.intake.folder import FolderImport
 
 BEAT_EVERY = timedelta(seconds=20)  # with the longest answer, well below what the store takes for dead
 
@@ -41,7 +44,7 @@ class IntakeRole:
         clock: Clock,
         owner: str,
     ) -> None:
-        self._clock, self._beaten_at = clock, clock.now()
+        self._clock, self._beaten_at, self._instances = clock, clock.now(), instances
         self._answering = Answering(settings, answers, instances, callers, owner=owner)
         self._server = IntakeServer(
             settings.intake,
@@ -70,21 +73,32 @@ class IntakeRole:
         """The port that the server listens on."""
         return self._server.port
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every port that the server listens on."""
+        server = self._server
+        return {name: port for name, port in (("port", server.port), ("tls_port", server.tls_port)) if port}
+
     def step(self) -> bool:
         """Beat when it is time, and give at most one answer; say whether one was due. Raises DatabaseDown."""
         now = self._clock.now()
         if now - self._beaten_at >= BEAT_EVERY:
             self._beaten_at = now
             self._server.beat()
+        self._instances.end_owed()
         return self._answering.step()
 
 
-def folder_import(settings: Settings, instances: Instances, vault: Vault, *, sender: str = SENDER) -> FolderImport:
+def folder_import(settings: Settings, instances: Instances, vault: Vault, *, sender: str = "import") -> FolderImport:
     """The import of files, for the command line and for whatever else fetches some."""
+    from oculard.decoders import limits
+    from oculard.intake.folder import FolderImport  # which decodes Topcon's pixels: the network's intake never does
+
     return FolderImport(
         Custody(instances, settings.store),
         Spooler(vault, settings.store),
         called_ae=settings.intake.ae_title,
         instance_max_gib=settings.store.instance_max_gib,
+        decoding=limits(settings.worker),
         sender=sender,
     )

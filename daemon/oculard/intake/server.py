@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import resource
 import socket
 import threading
-from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 from pynetdicom import AE
@@ -14,13 +16,21 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, log
 from oculard.errors import Misconfigured
 from oculard.intake.association import IntakeAssociation, Services
-from oculard.intake.connection import Connection, begins_association
+from oculard.intake.connection import Connection
+from oculard.intake.door import Door, Doorkeeper, PlainDoor, TlsDoor
+from oculard.intake.waiting_room import WaitingRoom
 from oculard.settings import Intake
+from oculard.tls import Credentials, called, intake_files
 
 GRACE_S = 5.0  # how long running associations may go on when we are asked to stop
 BACKLOG = 128
 POLL_S = 0.1
 COLLECT_S = 30.0
+# File handles: of a connection that waits, of an open association with all that it may hold, and of the rest.
+FILES_WAITING, FILES_OPEN, FILES_ELSE = 4, 8, 256
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+MORE_ROOM = "too many come at once, or say nothing: [intake] connections_max"
+MORE_FILES = "give the service more file handles (LimitNOFILE), or lower [intake] connections_max"
 logger = log.get("intake")
 
 
@@ -29,36 +39,51 @@ class IntakeServer:
 
     def __init__(self, settings: Intake, services: Services) -> None:
         self._settings, self._services = settings, services
-        self._listener: _Listener | None = None
-        self._thread: threading.Thread | None = None
+        self._listener: _Listener | None = None  # the plain one
+        self._tls_listener: _Listener | None = None
 
     @property
     def port(self) -> int:
-        """The port that we listen on; 0 before the start."""
-        return 0 if self._listener is None else int(self._listener.server_address[1])
+        """The plain port that we listen on; 0 before the start, and where there is none."""
+        return 0 if self._listener is None else self._listener.port
+
+    @property
+    def tls_port(self) -> int:
+        """The port for TLS; 0 before the start, and where there is none."""
+        return 0 if self._tls_listener is None else self._tls_listener.port
 
     def start(self) -> None:
-        """Bind and listen. Raises Misconfigured when the address cannot be had."""
-        settings = self._settings
+        """Bind and listen. Raises Misconfigured when an address cannot be had."""
+        _allow_files(self._settings)
+        settings, keeper, files = self._settings, Doorkeeper(self._services.clock), intake_files(self._settings.tls)
+        within_s = settings.first_bytes_s
+        if files is not None:
+            credentials = Credentials(files, called)
+            door = TlsDoor(keeper, credentials, within_s=within_s)
+            self._tls_listener = self._listen(settings.tls.port, door, keeper)
+        if settings.tls.plain:
+            self._listener = self._listen(settings.port, PlainDoor(keeper, within_s=within_s), keeper)
+
+    def _listen(self, port: int, door: Door, keeper: Doorkeeper) -> _Listener:
+        settings, ae = self._settings, self._application_entity()
         try:
-            self._listener = _Listener(self._application_entity(), settings, self._services)
+            listener = _Listener(ae, settings, self._services, port=port, door=door, keeper=keeper)
         except OSError as why:
+            self.stop(grace_s=0.0)
             raise Misconfigured(
-                f"cannot listen on {settings.host}:{settings.port}: {why.strerror}",
+                f"cannot listen on {settings.host}:{port}: {why.strerror}",
                 reason="cannot-listen",
                 hint="is another program on this port?",
             ) from why
-        self._thread = threading.Thread(
-            target=self._listener.serve_forever, args=(POLL_S,), name="intake-listener", daemon=True
-        )
-        self._thread.start()
-        logger.info("listening", host=settings.host, port=self.port, called_ae=settings.ae_title)
+        threading.Thread(target=listener.serve_forever, args=(POLL_S,), name="intake-listener", daemon=True).start()
+        logger.info("listening", host=settings.host, port=listener.port, called_ae=settings.ae_title)
+        return listener
 
     def stop(self, *, grace_s: float = GRACE_S) -> None:
         """Accept nothing more, let the running associations finish for a while, then abort them."""
-        if self._listener is None:
-            return
-        self._listener.shutdown()
+        listeners = [listener for listener in (self._listener, self._tls_listener) if listener is not None]
+        for listener in listeners:
+            listener.shutdown()
         clock, floor = self._services.clock, self._services.floor
         until = clock.now() + timedelta(seconds=grace_s)
         for association in floor.here():
@@ -69,7 +94,7 @@ class IntakeServer:
             association.join(timeout=1.0)
             association.hang_up()
             association.join(timeout=1.0)
-        self._listener = None
+        self._listener = self._tls_listener = None
 
     def beat(self) -> None:
         """Say of every open association that it is open. Raises DatabaseDown."""
@@ -97,7 +122,10 @@ class _Handler(RequestHandler):
     def _create_association(self) -> IntakeAssociation:
         server, ae = cast("_Listener", self.server), self.ae
         association = IntakeAssociation(
-            ae, server.services, pdu_s=server.settings.network_s, negotiated=server.waiting_of(self.request)
+            ae,
+            server.services,
+            pdu_s=server.settings.network_s,
+            negotiated=partial(server.waiting.leave, self.request),
         )
         association._server = server
         association.set_socket(Connection(association, self.request, send_s=server.settings.network_s))
@@ -117,47 +145,75 @@ class _Listener(ThreadedAssociationServer):
     block_on_close = False
     request_queue_size = BACKLOG
 
-    def __init__(self, ae: AE, settings: Intake, services: Services) -> None:
-        self.settings, self.services = settings, services
-        self._waiting: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        super().__init__(ae, (settings.host, settings.port), settings.ae_title, [], request_handler=_Handler)
+    def __init__(
+        self, ae: AE, settings: Intake, services: Services, *, port: int, door: Door, keeper: Doorkeeper
+    ) -> None:
+        self.settings, self.services, self._door, self._keeper = settings, services, door, keeper
+        self.waiting = WaitingRoom(settings.connections_max)
+        super().__init__(ae, (settings.host, port), settings.ae_title, [], request_handler=_Handler)
         ae._servers.append(self)  # its shutdown() takes it from there
         self._gc = [0, int(COLLECT_S / POLL_S)]  # pynetdicom collects garbage by hand, every so many polls
 
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def server_bind(self) -> None:
+        """Bind; several processes share the port where the settings say so."""
+        if self.settings.processes > 1:
+            assert self.socket is not None, "it is made before it is bound"
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection. Where there is no file handle left for it, one that waits gives its own back."""
+        try:
+            return super().get_request()
+        except OSError as why:
+            if why.errno in EXHAUSTED:
+                self._give_back()
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Let a connection wait, if there is room to."""
-        with self._lock:
-            has_room = len(self._waiting) < self.settings.connections_max
-            if has_room:
-                self._waiting.add(request)
-        if has_room:
-            super().process_request(request, client_address)
-        else:
-            logger.warning("connection refused", reason="connections-full", address=client_address[0])
+        """Let a connection wait; where there is no room, another one has waited for long enough."""
+        try:
+            gone = self.waiting.enter(request, client_address[0])
+        except OSError:
             self.shutdown_request(request)
+            self._give_back()
+            return
+        if gone:
+            self._keeper.say("connections-full", gone, hint=MORE_ROOM)
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Look at the first bytes before anything is spent on the connection (DICOM.md 7.3 A)."""
-        if begins_association(request, within_s=self.settings.first_bytes_s):
-            super().process_request_thread(request, client_address)
-        else:
+        """Look who it is before anything is spent on the connection (DICOM.md 7.3)."""
+        inside = self._door.let_in(request, client_address[0])
+        if inside is None:
             self.shutdown_request(request)
+            return
+        self.waiting.exchange(request, inside)
+        super().process_request_thread(inside, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection, which then waits no more."""
-        self.waiting_of(request)()
+        self.waiting.leave(request)
         super().shutdown_request(request)
 
-    def waiting_of(self, request: socket.socket) -> Callable[[], None]:
-        """What to call when this connection waits no more."""
-
-        def leave() -> None:
-            with self._lock:
-                self._waiting.discard(request)
-
-        return leave
+    def _give_back(self) -> None:
+        """There is no file handle left: one connection that waits gives its own back."""
+        self._keeper.say("files-exhausted", self.waiting.make_room(), hint=MORE_FILES)
+        threading.Event().wait(POLL_S)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  its signature
         """Say that a connection failed, in our own log."""
         logger.error("connection failed", reason="connection-failed", address=client_address[0], exc_info=True)
+
+
+def _allow_files(settings: Intake) -> None:
+    """Let this process have as many file handles as the settings may need, as far as it may."""
+    need = FILES_WAITING * settings.connections_max + FILES_OPEN * settings.associations_max + FILES_ELSE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = need if hard == resource.RLIM_INFINITY else min(need, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -9,18 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from oculard.decoders import Decoders, Limits
 from oculard.errors import Rejected
 from oculard.settings import OCT_EN_FACE, OCT_FLOW_VOLUME, OPHTHALMIC_TOMOGRAPHY
 from oculard_models.dicom_pixels import Undecodable
-from oculard_models.importers.topcon_dicom import topcon_instances
-from oculard_models.importers.topcon_file import read_topcon
 
 NAME = re.compile(r"(?P<acquisition>.*?)(?P<part>[1-6]\.(?:80|[1-9]))\.dcm", re.IGNORECASE)
 PARTS = {  # what each file of an acquisition holds
@@ -56,10 +54,10 @@ class Exported:
     wrong: str
 
 
-def converted(file: BinaryIO, folder: Path) -> Iterator[BinaryIO]:
+def converted(file: BinaryIO, folder: Path, limits: Limits) -> Iterator[BinaryIO]:
     """The instances of an open .fda or .fds file, each in a file without a name in `folder`, at its beginning.
 
-    Raises TopconUnread, OSError.
+    It is read in a process of its own, which may die of it. Raises TopconUnread, DecoderDown, OSError.
     """
     before = os.fstat(file.fileno())
     digest = hashlib.sha256()
@@ -67,17 +65,19 @@ def converted(file: BinaryIO, folder: Path) -> Iterator[BinaryIO]:
     while part := file.read(PART_BYTES):
         digest.update(part)
     try:
-        instances = topcon_instances(read_topcon(file), digest.hexdigest())
+        with Decoders(limits) as decoders:
+            made = decoders.ask("topcon", file=file.fileno(), folder=str(folder), sha256=digest.hexdigest())
     except Undecodable as why:
         raise TopconUnread(str(why), reason=why.reason) from why
-    after = os.fstat(file.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise TopconUnread("it changed while it was read", reason="still-growing", hint="take it when it is finished")
-    for ds in instances:
-        with tempfile.TemporaryFile(dir=folder) as made:
-            ds.save_as(made, enforce_file_format=True)
-            made.seek(0)
-            yield made
+    with made:
+        after = os.fstat(file.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise TopconUnread(
+                "it changed while it was read", reason="still-growing", hint="take it when it is finished"
+            )
+        for instance in [os.fdopen(handle, "rb") for handle in made.take()]:
+            with instance:
+                yield instance
 
 
 def exported(files: Iterable[tuple[Path, str]]) -> list[Exported]:

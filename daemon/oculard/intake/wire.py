@@ -16,11 +16,13 @@ import time
 from typing import Any, NamedTuple
 
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import P_DATA
 
 from oculard import log
 from oculard.intake.codec import P_DATA_TF, PDV_HEAD_BYTES, StoreCommand, read_store
 from oculard.intake.connection import PDU_BYTES_MAX, rearm_quick_ack
+from oculard.intake.floor import Progress
 from oculard.intake.header import UNPARSABLE
 from oculard.store.spool import Spool
 
@@ -32,6 +34,7 @@ OVER, TRANSFER, CLOSING = "Sta1", "Sta6", "Sta13"
 CONNECTION_CLOSED, INVALID_PDU, TOO_LATE = "Evt17", "Evt19", "Evt18"
 PDU_HEAD = struct.Struct(">BBL")
 PDV_HEAD = struct.Struct(">LBB")
+BOTH_HEADS = struct.Struct(">BBLLBB")
 PDU_TYPES = range(1, 8)
 logger = log.get("intake")
 
@@ -61,7 +64,7 @@ class Wire(DULServiceProvider):
 
     def __init__(self, association: Any, *, pdu_s: float) -> None:
         super().__init__(association)
-        self._association, self._pdu_s = association, pdu_s
+        self._association, self._pdu_s, self.progress = association, pdu_s, Progress(pdu_s)
         self._sleeper, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._sleeper, select.POLLIN)
@@ -121,8 +124,17 @@ class Wire(DULServiceProvider):
                 self._receive()
         with contextlib.suppress(queue.Empty):
             event = self.event_queue.get(block=False)
-            self.state_machine.do_action(event)
+            self._act(event)
             self._association.wake()
+
+    def _act(self, event: str) -> None:
+        """Let the state machine act."""
+        try:
+            self.state_machine.do_action(event)
+        except InvalidEventError:
+            if self.state_machine.current_state not in (OVER, CLOSING):
+                raise
+            # what was still to be said comes too late: the other side has gone, or was told to
 
     # --- what comes ---------------------------------------------------------------------------------------------
 
@@ -150,9 +162,10 @@ class Wire(DULServiceProvider):
             self.socket.close()
 
     def _must_be_in_time(self) -> None:
-        """End the connection when a PDU does not come to its end: half a PDU is nobody's."""
-        if self._began is not None and time.monotonic() - self._began > self._pdu_s:
-            why = "a PDU without end"
+        """End the connection when a PDU does not come to its end, or a message hardly: half of one is nobody's."""
+        is_late = self._began is not None and time.monotonic() - self._began > self._pdu_s
+        if is_late or self.progress.is_stuck(self._store or self.assoc.dimse.message):
+            why = "a PDU without end" if is_late else "a message without end"
             logger.warning("association broken", reason="bad-message", why=why, association=self._association.id)
             self.event_queue.put(CONNECTION_CLOSED)
 
@@ -168,7 +181,11 @@ class Wire(DULServiceProvider):
             self._polls_socket = True
         if getattr(connection, "pending", int)():  # TLS keeps what it has decrypted
             return True
-        ready = {handle for handle, _ in self._poll.poll(1000 * most_s)}
+        found = self._poll.poll(0)
+        if not found:
+            rearm_quick_ack(connection)  # nobody waits for an acknowledgement but who has nothing more to send
+            found = self._poll.poll(1000 * most_s)
+        ready = {handle for handle, _ in found}
         if self._sleeper in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._sleeper, 4096)
@@ -182,14 +199,16 @@ class Wire(DULServiceProvider):
         if not self._buffer:
             self._buffer = bytearray(BUFFER_BYTES)
         try:
-            rearm_quick_ack(connection)
             count = connection.recv_into(self._buffer)
+        except BlockingIOError:  # TLS: of a record only a part has come
+            return False
         except OSError:
             count = 0
         if not count:
             self.event_queue.put(CONNECTION_CLOSED)
             return False
         self._at, self._end = 0, count
+        self.progress.heard(count)
         return True
 
     def _take(self) -> None:
@@ -208,7 +227,7 @@ class Wire(DULServiceProvider):
         if self._whole_left == 0:
             if self._began is None:
                 self._began = time.monotonic()
-            if not self._gather(PDU_HEAD.size):
+            if self._begin_both() or not self._gather(PDU_HEAD.size):
                 return
             kind, _, length = PDU_HEAD.unpack(self._whole)
             if kind not in PDU_TYPES or length > PDU_BYTES_MAX:
@@ -224,6 +243,18 @@ class Wire(DULServiceProvider):
         if self._gather(self._whole_left):
             self._decode()
 
+    def _begin_both(self) -> bool:
+        """Begin an ordinary P-DATA and its first fragment where both heads are in the buffer; whether they were."""
+        if self._whole or self._end - self._at < BOTH_HEADS.size or self.state_machine.current_state != TRANSFER:
+            return False
+        kind, _, length, pdv_length, context_id, control = BOTH_HEADS.unpack_from(self._buffer, self._at)
+        if kind != P_DATA_TF or length > PDU_BYTES_MAX or not 2 < pdv_length <= length - 4:
+            return False
+        self._at += BOTH_HEADS.size
+        self._context_id, self._control = context_id, control
+        self._pdu_left, self._pdv_left = length - PDV_HEAD_BYTES, pdv_length - 2
+        return True
+
     def _gather(self, count: int) -> bool:
         """Move bytes from the buffer to the PDU that is gathered, until it has so many."""
         part = min(count - len(self._whole), self._end - self._at)
@@ -236,7 +267,7 @@ class Wire(DULServiceProvider):
         whole, self._whole, self._whole_left, self._began = self._whole, bytearray(), 0, None
         try:
             pdu, event = self._decode_pdu(whole)
-        except UNPARSABLE as why:
+        except (*UNPARSABLE, AssertionError) as why:  # pynetdicom asserts what items say of their lengths
             name = type(why).__name__
             logger.warning("association broken", reason="bad-message", why=name, association=self._association.id)
             self.event_queue.put(INVALID_PDU)

@@ -15,9 +15,10 @@ from oculard.retrieve.find import Finder
 from oculard.retrieve.get import Getter
 from oculard.retrieve.move import Mover
 from oculard.retrieve.web import Web
-from oculard.settings import Settings, read_secret
+from oculard.settings import Intake, Settings, read_secret
 from oculard.store.spool import Spooler
 from oculard.store.vault import GIB, Vault
+from oculard.tls import CallingTls, Credentials, call_files, calling_web
 
 STUDY_TIMES = 50  # a study may be so many times as large as an instance
 
@@ -68,11 +69,16 @@ def _dimse(entry: settings_night.Archive, settings: Settings, spooler: Spooler) 
     )
     line = _line(entry, settings, entry.study_s)  # some archives say nothing until a study has come
     fetching: Fetching = (
-        Mover(line=line, caller=caller, study_s=entry.study_s, port=settings.intake.port)
+        Mover(line=line, caller=caller, study_s=entry.study_s, port=_our_port(settings.intake))
         if entry.how == "move"
         else Getter(line=line, caller=caller, study_s=entry.study_s, remarks=remarks)
     )
     return Dimse(caller=caller, finder=finder, fetching=fetching, remarks=remarks)
+
+
+def _our_port(intake: Intake) -> int:
+    """The port that an archive is told to send to."""
+    return intake.port if intake.tls.plain else intake.tls.port
 
 
 def _web(entry: settings_night.Archive, settings: Settings, spooler: Spooler) -> DicomWeb:
@@ -83,6 +89,7 @@ def _web(entry: settings_night.Archive, settings: Settings, spooler: Spooler) ->
         auth=(entry.user, secret) if entry.user else None,
         connect_s=settings.delivery.connect_s,
         answer_s=entry.find_s,
+        credentials=None if entry.tls is None else Credentials(call_files(entry.tls, settings.intake.tls), calling_web),
     )
     return DicomWeb(
         web=web,
@@ -103,4 +110,5 @@ def _line(entry: settings_night.Archive, settings: Settings, answer_s: float) ->
         calling_ae=settings.intake.ae_title,
         connect_s=settings.delivery.connect_s,
         answer_s=answer_s,
+        tls=CallingTls.of(entry.tls, settings),
     )

@@ -16,15 +16,25 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from oculard.dimse import acknowledge_at_once, send_at_once
-from oculard.retrieve.archive import ArchiveAway, ArchiveBusy, ArchiveRefused, ArchiveSilent, Stopping
-from oculard.retrieve.receiving import UNREADABLE, Receiver
+from oculard.dimse import UNREADABLE, acknowledge_at_once, guard, may_be_sent_to, send_at_once
+from oculard.retrieve.archive import (
+    ArchiveAway,
+    ArchiveBusy,
+    ArchiveNotTrusted,
+    ArchiveRefused,
+    ArchiveSilent,
+    Stopping,
+)
+from oculard.retrieve.receiving import Receiver
 from oculard.store.spool import Spooler
+from oculard.tls import CallingTls, Failure, SecureCall, TlsUnusable
 
 REJECTED_FOR_NOW = 2  # result "rejected-transient", PS3.8 9.3.4
 CANCEL_S = 5.0  # how long an archive may take to stop when it is told to
 MESSAGE_ID = 1  # one question at a time
 PENDING, OUT_OF_RESOURCES = (0xFF00, 0xFF01), 0xA700
+SIGNER = "give the archive the authority that signed our certificate, or renew ours"
+NO_TLS = "is [[archives]] port the one for TLS 1.2 or 1.3? Or take `tls` out there"
 Answers = Iterator[tuple[Dataset, Dataset | None]]
 OnStore = Callable[[Any], int]
 
@@ -40,6 +50,7 @@ class Line:
     calling_ae: str
     connect_s: float = 10.0
     answer_s: float = 60.0  # for the next answer
+    tls: CallingTls | None = None
 
 
 class Caller:
@@ -91,6 +102,8 @@ class ArchiveAssociation:
         self._line, self._caller, self._contexts, self._roles = line, caller, list(contexts), list(roles)
         self._within_s, self._on_store = within_s, on_store
         self._assoc: Any = None
+        self._opening: Any = None  # connected, and not associated yet
+        self._secure: Any = None  # the call by TLS, if it is one
         self._receiver: Receiver | None = None
         self._model = ""  # of the question that is under way
         self._connected, self._stopping, self._ended = False, False, threading.Event()
@@ -153,6 +166,9 @@ class ArchiveAssociation:
             self._assoc.dimse = self._receiver = Receiver(self._assoc, self._caller.spooler)
         if not self._assoc.is_established:
             raise self._why_not()
+        if not may_be_sent_to(self._assoc):
+            self._assoc.abort()
+            raise ArchiveAway(f"archive `{self._line.name}` accepts, and takes nothing")
         if self._stopping:
             self._assoc.abort()
             raise Stopping("it was ended before it began")
@@ -221,6 +237,7 @@ class ArchiveAssociation:
         if self._on_store is not None:
             handlers.append((evt.EVT_C_STORE, self._stored))
         try:
+            self._secure = None if line.tls is None else SecureCall(line.tls)
             return ae.associate(
                 line.host,
                 line.port,
@@ -228,17 +245,27 @@ class ArchiveAssociation:
                 ae_title=line.called_ae,
                 ext_neg=list(self._roles),
                 evt_handlers=handlers,
+                tls_args=None if self._secure is None else (self._secure, line.host),
             )
-        except (OSError, UnicodeError) as why:
-            raise ArchiveAway(f"archive `{line.name}`: its host's name is not known") from why
+        except TlsUnusable as why:
+            raise ArchiveAway(str(why), reason=why.reason, hint=why.hint) from why
+        except UNREADABLE as why:
+            if self._opening is None:  # OSError, or UnicodeError: an empty label, or one over 63 characters
+                raise ArchiveAway(f"archive `{line.name}`: its host's name is not known") from why
+            self._opening.abort()
+            raise ArchiveAway(f"archive `{line.name}` sends what is no answer") from why
 
     def _opened(self, event: Any) -> None:
-        self._connected = True
+        self._connected, self._opening = True, event.assoc
         self.our_address = event.assoc.dul.socket.socket.getsockname()[0]
         send_at_once(event, timeout_s=self._line.answer_s)
+        guard(event.assoc, timeout_s=self._line.answer_s)
 
     def _why_not(self) -> Exception:
         name, answer = self._line.name, self._assoc.acceptor.primitive
+        failure = None if self._secure is None else self._secure.failure
+        if failure is not None:
+            return _of_tls(failure, name)
         if not self._connected:
             return ArchiveAway(f"archive `{name}` cannot be reached")
         if self._assoc.is_rejected:
@@ -247,6 +274,17 @@ class ArchiveAssociation:
         if self._assoc.rejected_contexts:
             return ArchiveRefused(f"archive `{name}` does not offer what we ask for")
         return ArchiveAway(f"archive `{name}` ended the association")
+
+
+def _of_tls(failure: Failure, name: str) -> Exception:
+    """Why there is no TLS with an archive."""
+    if failure in (Failure.NOT_TRUSTED, Failure.NO_CERTIFICATE):
+        return ArchiveNotTrusted(f"archive `{name}`: its certificate is not one of those that we trust")
+    if failure is Failure.REFUSED:
+        return ArchiveRefused(
+            f"archive `{name}` refuses our certificate", reason="archive-refuses-certificate", hint=SIGNER
+        )
+    return ArchiveAway(f"archive `{name}` speaks no TLS with us", reason="archive-speaks-no-tls", hint=NO_TLS)
 
 
 def _heard(answers: Answers, name: str, *, twice: tuple[int, ...] = ()) -> Answers:

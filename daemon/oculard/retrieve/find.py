@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 
+from oculard.dimse import UNREADABLE
 from oculard.retrieve.archive import (
     INSTANCES_MAX,
     ArchiveBusy,
@@ -23,7 +24,6 @@ from oculard.retrieve.archive import (
     parse_count,
 )
 from oculard.retrieve.association import PENDING, ArchiveAssociation, Caller, Line
-from oculard.retrieve.receiving import UNREADABLE
 
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root, C-FIND
 FIND_CONTEXTS = (build_context(FIND, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]),)

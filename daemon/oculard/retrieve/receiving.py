@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import struct
 from time import monotonic
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
 
+from oculard.dimse import UNREADABLE
 from oculard.errors import Rejected
 from oculard.retrieve.archive import is_uid
 from oculard.store.spool import Spool, Spooler
@@ -21,21 +20,6 @@ from oculard.store.spool import Spool, Spooler
 MESSAGE_BYTES_MAX = 1 << 20  # of a message that is no C-STORE: one match, or one status
 STORES_WAITING_MAX = 4  # nobody may send one before the last one is answered (PS3.7 D.3.3.3)
 LOOK_S = 1.0  # how soon we see that the association has ended
-# What pydicom and pynetdicom raise for bytes that are no message, or an element that is no value.
-UNREADABLE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-    EOFError,
-    RecursionError,
-    struct.error,
-    InvalidDicomError,
-    BytesLengthException,  # of no kind above
-    OSError,  # pydicom's, for a sequence without items
-)
 
 
 class NotWanted(Rejected):

@@ -24,6 +24,7 @@ from oculard.retrieve.archive import (
     TooManyMatches,
 )
 from oculard.retrieve.stopwatch import Stopwatch
+from oculard.tls import Credentials, TlsUnusable
 
 ANSWER_BYTES_MAX = 4 << 20  # of one page of JSON: 20 KiB for each match that we ask for
 AFTER_S_MAX = 900  # an archive may ask for so much patience
@@ -41,20 +42,24 @@ class Gone(StudyFailed):
 class Web:
     """A web service below one URL. Certificates are verified, no redirection is followed."""
 
-    def __init__(self, *, name: str, url: str, auth: tuple[str, str] | None, connect_s: float, answer_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        auth: tuple[str, str] | None,
+        connect_s: float,
+        answer_s: float,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.name, self._url, self._connect_s, self._answer_s = name, url, connect_s, answer_s
+        self._auth, self._credentials = auth, credentials
         try:
             httpx.URL(url)
         except httpx.InvalidURL as why:
             raise Misconfigured(f"archive `{name}`: url is none", hint="[[archives]] url") from why
-        self._client = httpx.Client(
-            auth=auth,
-            verify=ssl.create_default_context(),  # whom the machine trusts
-            follow_redirects=False,
-            trust_env=False,
-            headers={"User-Agent": "oculard", "Accept-Encoding": "identity"},  # 64 KiB can inflate to 64 MiB
-            limits=httpx.Limits(max_connections=1),  # the stopwatch knows one
-        )
+        self._trusted: ssl.SSLContext | None = None
+        self._client = self._client_with(ssl.create_default_context())  # whom the machine trusts
         self._stopwatch = Stopwatch(name)
 
     def page(self, path: str, asked: dict[str, str], ends_at: float) -> tuple[list[Any], bytes]:
@@ -83,6 +88,7 @@ class Web:
         self, path: str, asked: dict[str, str], accept: str, *, answer_s: float, ends_at: float
     ) -> Iterator[httpx.Response]:
         """One answer with a good status, every byte of it in time. Raises what the other ones mean, and Stopping."""
+        self._renew()
         check, timeout = self._stopwatch.check, httpx.Timeout(answer_s, connect=self._connect_s)
         request = self._client.build_request(
             "GET",
@@ -110,6 +116,28 @@ class Web:
     def close(self) -> None:
         """End what is under way, from another thread too, and ask nothing more."""
         self._stopwatch.close()
+
+    def _client_with(self, trusted: ssl.SSLContext) -> httpx.Client:
+        return httpx.Client(
+            auth=self._auth,
+            verify=trusted,
+            follow_redirects=False,
+            trust_env=False,
+            headers={"User-Agent": "oculard", "Accept-Encoding": "identity"},  # 64 KiB can inflate to 64 MiB
+            limits=httpx.Limits(max_connections=1),  # the stopwatch knows one
+        )
+
+    def _renew(self) -> None:
+        """Where we have files of our own: another client when they have changed. Raises ArchiveAway."""
+        if self._credentials is None:
+            return
+        try:
+            trusted = self._credentials.context()
+        except TlsUnusable as why:
+            raise ArchiveAway(str(why), reason=why.reason, hint=why.hint) from why
+        if trusted is not self._trusted:
+            self._client.close()
+            self._trusted, self._client = trusted, self._client_with(trusted)
 
     def _judge(self, answer: httpx.Response) -> None:
         status, said = answer.status_code, f"archive `{self.name}` answered {answer.status_code}"

@@ -15,7 +15,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TextIO
 
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, func, select, union_all
 
 from oculard import __version__
@@ -24,7 +23,7 @@ from oculard.errors import Misconfigured, Permanent
 from oculard.store import tables
 from oculard.store.bringing import Brought, bring, make_folder
 from oculard.store.copying import Tell, copied
-from oculard.store.database import Database
+from oculard.store.database import Database, revision_of
 from oculard.store.identity import known_id
 from oculard.store.manifest import (
     FILES,
@@ -90,7 +89,7 @@ class Backup:
         index = self._folder / f"vault-index-{stamp}.jsonl"
         with _written():
             with copied(self._database, copy, tell) as connection:
-                revision = MigrationContext.configure(connection).get_current_revision()
+                revision = revision_of(connection)
                 vault_id = known_id(connection) or ""
                 counts = {name: _count(connection, name) for name in COUNTED}
                 files = _write_index(connection, index, tell)

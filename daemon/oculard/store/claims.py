@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from sqlalchemy import ColumnElement, Connection, false, or_, select
 
@@ -41,6 +42,7 @@ def choose(connection: Connection, now: datetime, *, limit: int, attempts_max: i
     return Choice(where=where, limit=limit)
 
 
+@cache
 def is_first() -> ColumnElement[bool]:
     """The job it amends, if any, has ended: else the amended report could not name its predecessor."""
     earlier = tables.job.alias("earlier")

@@ -63,10 +63,10 @@ def put_back(copy: Path, database: Database) -> None:
         return
     file = database.file
     try:
-        file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = file.with_name(f"{file.name}.new")
         shutil.copyfile(copy, new)
-        new.chmod(0o640)
+        new.chmod(0o600)
         sync_file(new)
         for rest in ("-wal", "-shm"):  # of the empty database: they would be applied to this one
             file.with_name(file.name + rest).unlink(missing_ok=True)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 
 from oculard.errors import Misconfigured, Transient
+from oculard_migrations import NEWEST
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy.dialects import postgresql, sqlite
 
 UPGRADE = "run `oculard db upgrade` (is this the configuration that you mean, and is its disk mounted?)"
 POSTGRESQL = {  # a silent server is a transient failure after a minute, not a hang
@@ -29,6 +31,9 @@ POSTGRESQL = {  # a silent server is a transient failure after a minute, not a h
     "options": "-c statement_timeout=60s -c idle_in_transaction_session_timeout=120s",
 }
 BUSY_S = 30  # how long a writer waits for another one
+RESTED_S = 1.0
+RESTS = "oculard_rests"  # since when a connection of a server is in the pool
+PLACE = "oculard_place"  # which file a connection of SQLite writes to
 
 
 class DatabaseDown(Transient):
@@ -59,14 +64,24 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A transaction that writes; it is on disk when the block ends without an exception."""
         with _down_as_transient(), self._engine.connect() as connection:
+            self._must_be_in_place(connection)
             connection = connection.execution_options(oculard_write=True)
             with connection.begin():
                 yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads."""
-        with _down_as_transient(), self._engine.connect() as connection, connection.begin():
+        """A transaction that only reads; on a server every statement for itself, as READ COMMITTED sees it anyway."""
+        with _down_as_transient(), self._engine.connect() as connection:
+            if not self.is_sqlite:  # spares the journeys of BEGIN and COMMIT
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def single(self) -> Iterator[Connection]:
+        """For one statement that writes: on a server it is a transaction by itself; on SQLite one is made around it."""
+        with self.write() if self.is_sqlite else self.read() as connection:
             yield connection
 
     @contextmanager
@@ -92,6 +107,8 @@ class Database:
 
         Raises Misconfigured where it cannot be made.
         """
+        from alembic import command  # 80 ms and 10 MB: only this command needs it
+
         if self.file is not None:
             _make_file(self.file)
         before = self.revisions()[0]
@@ -107,12 +124,13 @@ class Database:
     def revisions(self) -> tuple[str | None, str]:
         """The revision the database has and the one this program needs."""
         with _down_as_transient(), self._engine.connect() as connection:
-            has = MigrationContext.configure(connection).get_current_revision()
-        return has, str(ScriptDirectory.from_config(_alembic()).get_current_head())
+            return revision_of(connection), NEWEST
 
     @staticmethod
     def knows(revision: str) -> bool:
         """Whether this program can bring a database of that revision to its own."""
+        from alembic.script import ScriptDirectory
+
         return revision in {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
 
     def check(self) -> None:
@@ -134,6 +152,22 @@ class Database:
         """Close every connection."""
         self._engine.dispose()
 
+    def _must_be_in_place(self, connection: Connection) -> None:
+        """What is written to a file that somebody moved or deleted is lost with the last process that holds it open."""
+        if self.file is None or connection.info.get(PLACE) == _identity(self.file):
+            return
+        connection.invalidate()
+        self._engine.dispose()  # the others that are not in use are of the same file
+        raise DatabaseDown(f"the database's file {self.file} was moved, deleted or replaced")
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision that a database has, as Alembic wrote it; None where it never was upgraded."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+    return revision
+
 
 def insert_or(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT, which both databases spell alike."""
@@ -141,8 +175,14 @@ def insert_or(connection: Connection, table: Table) -> sqlite.Insert | postgresq
 
 
 def insert_of(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """The same for a dialect by its name."""
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    """The same for a dialect by its name. Each loads its dialect alone: PostgreSQL's brings its drivers along."""
+    if dialect == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
 def hold_files(connection: Connection, paths: Iterable[str]) -> None:
@@ -160,8 +200,8 @@ def hold_files(connection: Connection, paths: Iterable[str]) -> None:
 def _make_file(path: Path) -> None:
     """An empty file that only the daemon's own user and group may read: it will hold patients' identifiers."""
     try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as why:
         hint = "the daemon's user must own [store] folder; or name another one"
         raise Misconfigured(f"cannot make the database {path}: {why.strerror}", hint=hint) from why
@@ -169,11 +209,19 @@ def _make_file(path: Path) -> None:
 
 def _engine(url: Any, *, sqlite: bool) -> Engine:
     if not sqlite:
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=40, connect_args=POSTGRESQL)
-    engine = create_engine(url, connect_args={"timeout": BUSY_S, "check_same_thread": False})
+        return _pinging(create_engine(url, pool_use_lifo=True, pool_size=10, max_overflow=40, connect_args=POSTGRESQL))
+    # The connection that was used last is used next: another one must read again what this one has just written.
+    pool = {} if url.database in (None, "", ":memory:") else {"pool_use_lifo": True}
+    engine = create_engine(url, connect_args={"timeout": BUSY_S, "check_same_thread": False}, **pool)
+
+    @event.listens_for(engine, "do_connect")
+    def _found(_dialect: Any, _record: Any, arguments: Any, _more: Any) -> None:
+        if arguments[0] != ":memory:" and not Path(arguments[0]).exists():
+            raise sqlite3.OperationalError("there is no such file")  # the driver would make an empty one
 
     @event.listens_for(engine, "connect")
-    def _settings(connection: Any, _record: Any) -> None:
+    def _settings(connection: Any, record: Any) -> None:
+        record.info[PLACE] = _identity(Path(str(url.database)))
         connection.isolation_level = None  # transactions begin below, not when the driver guesses
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
@@ -184,9 +232,38 @@ def _engine(url: Any, *, sqlite: bool) -> Engine:
         if connection.get_execution_options().get("oculard_outside", False):
             return
         writes = connection.get_execution_options().get("oculard_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _pinging(engine: Engine) -> Engine:
+    """A connection that has rested is asked whether its server is still there; one in steady use need not be."""
+
+    @event.listens_for(engine, "checkin")
+    def _rests(_connection: Any, record: Any) -> None:
+        record.info[RESTS] = monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _is_there(connection: Any, record: Any, _proxy: Any) -> None:
+        if monotonic() - record.info.get(RESTS, monotonic()) < RESTED_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as why:
+            raise InvalidatePoolError from why
+
+    return engine
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies there; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -211,6 +288,8 @@ def _free_to_rebuild(connection: Connection) -> Iterator[None]:
 
 
 def _alembic() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "oculard_migrations:")
     return config
@@ -222,6 +301,8 @@ def _down_as_transient() -> Iterator[None]:
         yield
     except OperationalError as why:
         raise DatabaseDown(f"the database did not answer: {type(why.orig).__name__}") from why
+    except sqlite3.OperationalError as why:  # of a prepared statement, which the driver executes itself
+        raise DatabaseDown(f"the database did not answer: {type(why).__name__}") from why
     except DBAPIError as why:
         if why.connection_invalidated:
             raise DatabaseDown("the connection to the database was lost") from why

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select, update
 
-from oculard.clock import Clock
+from oculard.clock import ASTRAY, Clock
 from oculard.job import DELIVERY, DeliveryEvent, DeliveryState, backoff_s
 from oculard.store import objects, tables
 from oculard.store.alarms import clear_alarm, raise_alarm
@@ -52,7 +52,7 @@ class Deliveries:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
-        self.queue = Queue(database, clock, tables.delivery, DELIVERY, study_of=_study_of)
+        self.queue = Queue(database, clock, tables.delivery, DELIVERY, study=_study())
 
     def claim(self, owner: str, peer: str, *, lease_s: float, limit: int) -> list[Delivery]:
         """What waits for one peer: the untried together, oldest first; then each that was tried, alone.
@@ -154,7 +154,8 @@ class Deliveries:
     def silent(self, peer: str, *, since: datetime, retry_s: float) -> int:
         """Send again what the peer took before `since` and never answered for; the third silence raises an alarm."""
         table, now = tables.delivery, self._clock.now()
-        late = (table.c.peer == peer, table.c.state == DeliveryState.SENT, table.c.sent_at < since)
+        over = or_(table.c.sent_at < since, table.c.sent_at > now + ASTRAY)  # far ahead: the clock was set back
+        late = (table.c.peer == peer, table.c.state == DeliveryState.SENT, over)
         with self._database.read() as connection:
             rows = connection.execute(select(table.c.id, table.c.silences).where(*late)).all()
         if not rows:
@@ -292,9 +293,7 @@ def _addressed(peer: str) -> dict[str, Any]:
     return {"peer": peer, "silences": 0, "sent_at": None, "transaction_uid": None}
 
 
-def _study_of(delivery_id: int) -> Select[tuple[int]]:
-    return (
-        select(tables.report.c.study_id)
-        .join_from(tables.delivery, tables.report)
-        .where(tables.delivery.c.id == delivery_id)
-    )
+def _study() -> ColumnElement[Any]:
+    """The study of a delivery's report."""
+    report = tables.report
+    return select(report.c.study_id).where(report.c.id == tables.delivery.c.report_id).scalar_subquery()

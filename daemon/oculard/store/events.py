@@ -7,8 +7,10 @@ from datetime import datetime
 from sqlalchemy import Connection, insert
 
 from oculard.store import tables
+from oculard.store.prepared import Prepared
 
-NEW_EVENT = insert(tables.event)  # built once: every move comes this way
+COLUMNS = ("at", "kind", "subject_id", "study_id", "name", "source", "target", "actor", "reason")
+NEW_EVENT = Prepared(lambda _: insert(tables.event), COLUMNS)  # every move comes this way
 
 
 def record(
@@ -25,8 +27,8 @@ def record(
     reason: str | None = None,
 ) -> None:
     """Append one event."""
-    connection.execute(
-        NEW_EVENT,
+    NEW_EVENT.run(
+        connection,
         {
             "at": at,
             "kind": kind,

@@ -1,7 +1,9 @@
 """Group commit: writers that wait for each other share one transaction, and one wait for the disk.
 
 SQLite lets one writer in at a time, and each commit waits until it is on disk. Whoever comes first writes for all that
-have come meanwhile. On a server, whose writers do not wait for each other, each has a transaction of its own.
+have come meanwhile, and does first what each wants done before: names are synced one after the other, of which the
+first one writes the file system's journal for all. On a server, whose writers do not wait for each other, each has a
+transaction of its own.
 """
 
 from __future__ import annotations
@@ -14,17 +16,23 @@ from typing import Generic, TypeVar
 from sqlalchemy import Connection
 
 from oculard.store.database import Database, DatabaseDown
+from oculard.store.vault import VaultTrouble
 
 T = TypeVar("T")
+
+
+def _nothing() -> None:
+    """Nothing is to be done first."""
 
 
 @dataclass(slots=True, eq=False)
 class _Work(Generic[T]):
     """What one writer wants written, and what came of it."""
 
+    first: Callable[[], object]
     do: Callable[[Connection], T]
     result: T | None = None
-    error: DatabaseDown | None = None
+    error: DatabaseDown | VaultTrouble | None = None
     is_done: bool = False
 
 
@@ -36,12 +44,16 @@ class GroupCommit(Generic[T]):
         self._waiting: list[_Work[T]] = []
         self._door, self._desk = threading.Lock(), threading.Lock()
 
-    def write(self, do: Callable[[Connection], T]) -> T:
-        """Do it in a transaction that is on disk when this returns. Raises what `do` raises, or DatabaseDown."""
+    def write(self, do: Callable[[Connection], T], *, first: Callable[[], object] = _nothing) -> T:
+        """Do it in a transaction that is on disk when this returns, after what is to be done first.
+
+        Raises what `do` raises, DatabaseDown, or the VaultTrouble that came first.
+        """
         if not self._database.is_sqlite:
+            first()
             with self._database.write() as connection:
                 return do(connection)
-        work = _Work(do)
+        work = _Work(first, do)
         with self._door:
             self._waiting.append(work)
         with self._desk:
@@ -55,6 +67,7 @@ class GroupCommit(Generic[T]):
         """Write for everybody who waits. Where that fails, everybody writes alone: nobody pays for another's fault."""
         with self._door:
             batch, self._waiting = ([work], self._waiting) if work not in self._waiting else (self._waiting, [])
+        batch = [other for other in batch if self._is_ready(other)]
         try:
             self._write_together(batch)
         except DatabaseDown as why:
@@ -63,9 +76,21 @@ class GroupCommit(Generic[T]):
         except Exception:
             if len(batch) == 1:
                 raise
-            self._write_together([work])
+            if not work.is_done:
+                self._write_together([work])
+
+    @staticmethod
+    def _is_ready(work: _Work[T]) -> bool:
+        """Do what comes first; where that fails, it is its own writer's trouble alone."""
+        try:
+            work.first()
+        except VaultTrouble as why:
+            work.error, work.is_done = why, True
+        return not work.is_done
 
     def _write_together(self, batch: list[_Work[T]]) -> None:
+        if not batch:
+            return
         with self._database.write() as connection:
             results = [work.do(connection) for work in batch]
         for work, result in zip(batch, results, strict=True):

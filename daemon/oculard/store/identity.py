@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, union_all
 from oculard.errors import Permanent
 from oculard.store import tables
 from oculard.store.database import Database, insert_or
-from oculard.store.vault import Vault, VaultUnreadable, not_written, sync_file, sync_folder
+from oculard.store.vault import Vault, VaultUnreadable, not_written, sync_file, sync_folder, write_new
 
 FILE = "vault-id"  # an empty one is a person's word: this folder shall be the vault
 ID = re.compile(r"^[0-9a-f]{32}$")
@@ -97,7 +97,7 @@ class Identity:
             return
         path = self._vault.folder / f"{FILE}.{uuid.uuid4().hex}"
         try:
-            path.write_text(f"{uid}\n", encoding="ascii")
+            write_new(path, f"{uid}\n".encode())
             sync_file(path)
             os.replace(path, self._vault.folder / FILE)
             sync_folder(self._vault.folder)

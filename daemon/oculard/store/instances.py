@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Executable, Select, bindparam, delete, insert, select, update
 
@@ -18,6 +18,7 @@ from oculard.store.alarms import raise_alarm
 from oculard.store.database import Database, hold_files, insert_of
 from oculard.store.events import record
 from oculard.store.group import GroupCommit
+from oculard.store.prepared import Prepared
 from oculard.store.vault import Vault, VaultUnwritable
 
 COLUMNS = (  # of the table, as an arrival has them
@@ -35,14 +36,38 @@ COLUMNS = (  # of the table, as an arrival has them
 
 KEPT_AGAIN = "kept-again"  # the event of an instance that came back after its file was removed
 IDENTITY_MAX = 64  # characters by which a study can be found; the VRs allow no more (PS3.5 6.2)
-NEW_INSTANCE = insert(tables.instance).returning(tables.instance.c.id)
-TWINS = select(
-    tables.instance.c.id,
-    tables.instance.c.study_id,
-    tables.instance.c.sha256,
-    tables.instance.c.variant,
-    tables.instance.c.removed_at,
-).where(tables.instance.c.sop_instance_uid == bindparam("sop_instance_uid"))
+
+
+def _new_instance(_: str) -> Executable:
+    return insert(tables.instance).returning(tables.instance.c.id)
+
+
+def _twins(_: str) -> Executable:
+    table = tables.instance
+    columns = (table.c.id, table.c.study_id, table.c.sha256, table.c.variant, table.c.removed_at)
+    return select(*columns).where(table.c.sop_instance_uid == bindparam("sop_instance_uid"))
+
+
+def _open_study(dialect: str) -> Executable:
+    """A study that is new, or that is open again."""
+    new = insert_of(dialect, tables.study)
+    values = {"state": "open", "active_at": new.excluded.active_at}
+    known = new.on_conflict_do_update(index_elements=[tables.study.c.study_instance_uid], set_=values)
+    return known.returning(tables.study.c.id)
+
+
+def _hold(dialect: str) -> Executable:
+    """An association that holds a study open, or goes on doing so."""
+    new, table = insert_of(dialect, tables.reception), tables.reception
+    key = [table.c.association, table.c.study_id]
+    return new.on_conflict_do_update(index_elements=key, set_={"beat_at": new.excluded.beat_at})
+
+
+NEW_INSTANCE = Prepared(_new_instance, (*COLUMNS, "path", "size_bytes", "study_id", "variant", "received_at"))
+TWINS = Prepared(_twins, ("sop_instance_uid",))
+IDENTITY = ("study_instance_uid", "patient_id", "accession_number")
+OPEN_STUDY = Prepared(_open_study, (*IDENTITY, "state", "first_received_at", "active_at"))
+HOLD = Prepared(_hold, ("association", "study_id", "owner", "beat_at"))
 
 
 class Received(StrEnum):
@@ -51,6 +76,16 @@ class Received(StrEnum):
     NEW = "received"
     SAME = "duplicate"  # same UID, same bytes: nothing new
     DIFFERENT = "differing-duplicate"  # same UID, other bytes: both are kept, an alarm stands
+
+
+class _Twin(NamedTuple):
+    """An instance of the same UID that is known already."""
+
+    id: int
+    study_id: int
+    sha256: str
+    variant: int
+    removed_at: Any  # None while its file is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +107,7 @@ class Arrival:
     called_ae: str
     address: str
     association: str  # "" for an import
+    handle: int | None = None  # of the spooled file, where it is still open
 
 
 class Instances:
@@ -80,19 +116,25 @@ class Instances:
     def __init__(self, database: Database, vault: Vault, clock: Clock, *, owner: str = "") -> None:
         self._database, self._vault, self._clock, self._owner = database, vault, clock, owner
         self._group: GroupCommit[Received] = GroupCommit(database)
+        self._owed = set[str]()  # associations that are over, and not ended in the database yet
 
     def take(self, arrival: Arrival) -> Received:
         """Take custody: durable file first, then one transaction. When this returns, the instance cannot be lost.
 
         Raises VaultTrouble or DatabaseDown; then nothing is promised and the sender must keep the instance.
         """
-        size = arrival.spooled.stat().st_size
+        size = (arrival.spooled.stat() if arrival.handle is None else os.fstat(arrival.handle)).st_size
         there = self._vault.has(self._vault.place("instances", arrival.sha256), size)
         if there and self._is_known(arrival) and self._again(arrival):
             arrival.spooled.unlink(missing_ok=True)
             return Received.SAME
-        kept = self._vault.keep(arrival.spooled, arrival.sha256)
-        return self._group.write(lambda connection: self._insert(connection, arrival, kept, size))
+        kept = self._vault.keep(arrival.spooled, arrival.sha256, arrival.handle)
+        received = self._group.write(
+            lambda connection: self._insert(connection, arrival, kept, size),
+            first=lambda: self._vault.sync_name(kept),
+        )
+        arrival.spooled.unlink(missing_ok=True)  # only now: what changes before a sync goes to the disk with it
+        return received
 
     def beat(self, association: str) -> None:
         """Say that an association is still open, so that its studies do not settle under it."""
@@ -104,8 +146,15 @@ class Instances:
             )
 
     def end(self, association: str) -> None:
-        """An association is over: its studies are quiet from now on."""
+        """An association is over: its studies are quiet from now on. What fails is owed, and done by `end_owed`."""
+        self._owed.add(association)
         self._end(tables.reception.c.association == association)
+        self._owed.discard(association)
+
+    def end_owed(self) -> None:
+        """End what could not be ended when it was over: its studies would wait until it is taken for dead."""
+        for association in tuple(self._owed):
+            self.end(association)
 
     def bury(self, owner: str) -> None:
         """An intake process died, and every association of its with it."""
@@ -169,9 +218,10 @@ class Instances:
         now, table = self._clock.now(), tables.instance
         study_id = self._study(connection, arrival, now)  # locks the study's row: arrivals of one study queue up here
         hold_files(connection, [kept])  # retention deletes, and a sweep moves, only what it holds
-        if not _has_size(self._vault.path(kept), size):
+        if not self._vault.has(kept, size):
             raise VaultUnwritable("the file was taken away while it was kept")
-        twins = connection.execute(TWINS, {"sop_instance_uid": arrival.sop_instance_uid}).all()
+        rows = TWINS.run(connection, {"sop_instance_uid": arrival.sop_instance_uid})
+        twins = [_Twin(*row) for row in rows]
         same = next((twin for twin in twins if twin.sha256 == arrival.sha256), None)
         if same is not None:  # a twin association was faster, or the file had been lost; the data set is the same
             values = {"path": kept, "size_bytes": size, "removed_at": None}
@@ -185,7 +235,7 @@ class Instances:
         result = Received.NEW if variant == 0 else Received.DIFFERENT
         values = _columns(arrival) | {"path": kept, "size_bytes": size}
         values |= {"study_id": study_id, "variant": variant, "received_at": now}
-        row_id = connection.execute(NEW_INSTANCE, values).scalar_one()
+        [[row_id]] = NEW_INSTANCE.run(connection, values)
         if arrival.association:
             self._hold_open(connection, arrival.association, study_id, now)
         if result is Received.DIFFERENT:
@@ -203,34 +253,18 @@ class Instances:
             "first_received_at": now,
             "active_at": now,
         }
-        return int(connection.execute(_open_study(connection.dialect.name), values).scalar_one())
+        [[study_id]] = OPEN_STUDY.run(connection, values)
+        return int(study_id)
 
     def _hold_open(self, connection: Connection, association: str, study_id: int, now: datetime) -> None:
         values = {"association": association, "study_id": study_id, "owner": self._owner, "beat_at": now}
-        connection.execute(_hold(connection.dialect.name), values)
+        HOLD.run(connection, values)
 
     def _record(
         self, connection: Connection, row_id: int, study_id: int, arrival: Arrival, name: str, at: datetime
     ) -> None:
         actor = f"{arrival.calling_ae}@{arrival.address}"
         record(connection, at=at, kind="instance", subject_id=row_id, study_id=study_id, name=name, actor=actor)
-
-
-@cache
-def _open_study(dialect: str) -> Executable:
-    """A study that is new, or that is open again. Built once for each dialect, as every statement of this path."""
-    new = insert_of(dialect, tables.study)
-    values = {"state": "open", "active_at": new.excluded.active_at}
-    known = new.on_conflict_do_update(index_elements=[tables.study.c.study_instance_uid], set_=values)
-    return known.returning(tables.study.c.id)
-
-
-@cache
-def _hold(dialect: str) -> Executable:
-    """An association that holds a study open, or goes on doing so."""
-    new, table = insert_of(dialect, tables.reception), tables.reception
-    key = [table.c.association, table.c.study_id]
-    return new.on_conflict_do_update(index_elements=key, set_={"beat_at": new.excluded.beat_at})
 
 
 def _columns(arrival: Arrival) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, String, and_, cast, insert, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, String, and_, cast, insert, literal, or_, select
 
 from oculard.clock import Clock
 from oculard.job import AMENDS, JOB, DeliveryState, JobEvent, JobState
@@ -108,7 +108,7 @@ class Jobs:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
-        self.queue = Queue(database, clock, tables.job, JOB, study_of=_study_of)
+        self.queue = Queue(database, clock, tables.job, JOB, study=tables.job.c.study_id)
         self.orders = Orders(clock, self.queue)
 
     def claim(self, owner: str, *, lease_s: float, limit: int, attempts_max: int, hours: Hours) -> list[Job]:
@@ -123,9 +123,11 @@ class Jobs:
         if choice is None:
             return []
         order = (tables.job.c.priority,)
-        tickets = self.queue.claim(owner, lease_s=lease_s, limit=choice.limit, where=choice.where, order=order)
-        with self._database.read() as connection:
-            return [_job(connection, ticket) for ticket in tickets]
+        with self._database.single() as connection:
+            tickets = self.queue.claim_in(
+                connection, owner, lease_s=lease_s, limit=choice.limit, where=choice.where, order=order
+            )
+            return _jobs(connection, tickets)
 
     def finish(self, job: Job, event: JobEvent, report: NewReport, *, reason: str | None, peers: Sequence[str]) -> int:
         """Settle a job with its report, companions, findings and deliveries in one transaction; gives the report's id.
@@ -283,30 +285,37 @@ def _amends(later: ColumnElement[str], earlier: ColumnElement[str]) -> ColumnEle
     return or_(*(and_(later == eye, earlier.in_(amended)) for eye, amended in AMENDS.items()))
 
 
-def _job(connection: Connection, ticket: Ticket) -> Job:
-    table, instance = tables.job, tables.instance
-    row = connection.execute(select(table).where(table.c.id == ticket.id)).one()
-    inputs = connection.execute(
-        select(instance.c.sop_instance_uid, instance.c.path, instance.c.facts)
+def _jobs(connection: Connection, tickets: Sequence[Ticket]) -> list[Job]:
+    """What was claimed, in its order, with its images: two questions, however many jobs."""
+    if not tickets:
+        return []
+    table, instance, ids = tables.job, tables.instance, [ticket.id for ticket in tickets]
+    columns = (table.c.id, table.c.family, table.c.eye, table.c.estimator, table.c.generation, table.c.hindered)
+    rows = {row.id: row for row in connection.execute(select(*columns).where(table.c.id.in_(ids))).all()}
+    inputs: dict[int, list[JobInput]] = {row_id: [] for row_id in ids}
+    for job_id, *values in connection.execute(
+        select(tables.job_input.c.job_id, instance.c.sop_instance_uid, instance.c.path, instance.c.facts)
         .join_from(tables.job_input, instance)
-        .where(tables.job_input.c.job_id == ticket.id)
+        .where(tables.job_input.c.job_id.in_(ids))
         .order_by(instance.c.id)
-    ).all()
+    ).all():
+        inputs[job_id].append(JobInput(**dict(zip(("sop_instance_uid", "path", "facts"), values, strict=True))))
+    return [_job(ticket, rows[ticket.id], inputs[ticket.id]) for ticket in tickets]
+
+
+def _job(ticket: Ticket, row: Row[Any, Any, Any, Any, Any, Any], inputs: Sequence[JobInput]) -> Job:
+    assert ticket.study_id is not None, "every job belongs to a study"
     return Job(
         ticket=ticket,
-        study_id=row.study_id,
+        study_id=ticket.study_id,
         family=row.family,
         eye=row.eye,
         estimator=row.estimator,
         generation=row.generation,
         hindered=row.hindered,
-        inputs=tuple(JobInput(**found._mapping) for found in inputs),
+        inputs=tuple(inputs),
     )
 
 
 def _finding_columns(finding: Finding) -> dict[str, Any]:
     return {name: getattr(finding, name) for name in ("name", "value", "choice", "unit", "uncertainty", "qualifier")}
-
-
-def _study_of(job_id: int) -> Select[tuple[int]]:
-    return select(tables.job.c.study_id).where(tables.job.c.id == job_id)

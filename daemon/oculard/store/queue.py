@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    cast,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
 
-from oculard.clock import Clock
+from oculard.clock import ASTRAY, Clock
 from oculard.errors import OculardError
 from oculard.job import Machine
+from oculard.store.at_once import claim_at_once, move_at_once
 from oculard.store.database import Database
 from oculard.store.events import record
 
@@ -42,11 +57,13 @@ class Queue:
         clock: Clock,
         table: Table,
         machine: Machine,
-        study_of: Callable[[Any], Any] | None = None,
+        study: ColumnElement[Any] | None = None,
     ) -> None:
         self._database, self._clock = database, clock
         self.table, self.machine = table, machine
-        self._study_of = study_of  # SQL expression for the study of a row; None when rows belong to no study
+        self._study_of = (
+            cast(null(), BigInteger) if study is None else study
+        )  # of a row of the table; null where rows belong to none
 
     def claim(
         self,
@@ -58,39 +75,75 @@ class Queue:
         order: Sequence[Any] = (),
     ) -> list[Ticket]:
         """Take up to `limit` ready rows. The attempt is counted here, before the work."""
-        table, now = self.table, self._clock.now()
-        if not self._ready(now, where):
+        if not self._ready(self._clock.now(), where):
             return []  # no write lock for an empty queue
-        tickets = []
-        with self._database.write() as connection:
-            query = (
-                select(table.c.id, table.c.attempts)
-                .where(table.c.state == self.machine.ready, table.c.run_after <= now, *where)
-                .order_by(*order, table.c.id)
-                .limit(limit)
-                .with_for_update(skip_locked=True, of=table)
+        with self._database.single() as connection:
+            return self.claim_in(connection, owner, lease_s=lease_s, limit=limit, where=where, order=order)
+
+    def claim_in(
+        self,
+        connection: Connection,
+        owner: str,
+        *,
+        lease_s: float,
+        limit: int,
+        where: Sequence[ColumnElement[bool]],
+        order: Sequence[Any] = (),
+    ) -> list[Ticket]:
+        """As `claim`, inside a transaction that also reads what was claimed."""
+        table, now = self.table, self._clock.now()
+        ready = select(table.c.id).where(table.c.state == self.machine.ready, table.c.run_after <= now, *where)
+        ready = ready.order_by(*order, table.c.id).limit(limit)
+        lease = {"lease_owner": owner, "lease_until": now + timedelta(seconds=lease_s)}
+        if connection.dialect.name == "postgresql":
+            rows = self._claim_at_once(connection, ready, order, now, lease)
+        else:
+            rows = self._claim_each(connection, ready, lease)
+        return [Ticket(id=row.id, study_id=row.study_id, attempts=row.attempts, owner=owner) for row in rows]
+
+    def _claim_at_once(
+        self,
+        connection: Connection,
+        ready: Select[tuple[int]],
+        order: Sequence[Any],
+        now: datetime,
+        lease: dict[str, Any],
+    ) -> Sequence[Row[Any, Any, Any]]:
+        machine = self.machine
+        values = {"state": machine.held, "changed_at": now, "attempts": self.table.c.attempts + 1, **lease}
+        event = {"at": now, "kind": machine.name, "name": machine.claim, "source": machine.ready}
+        event |= {"target": machine.held, "actor": lease["lease_owner"]}
+        return claim_at_once(connection, self.table, ready, self._study_of, order, values, event)
+
+    def _claim_each(
+        self, connection: Connection, ready: Select[tuple[int]], lease: dict[str, Any]
+    ) -> Sequence[Row[Any, Any, Any]]:
+        """One after another: whoever writes to SQLite is alone."""
+        table, machine = self.table, self.machine
+        rows = connection.execute(
+            ready.with_only_columns(
+                table.c.id, (table.c.attempts + 1).label("attempts"), self._study_of.label("study_id")
             )
-            for row in connection.execute(query).all():
-                taken = self.move(
-                    connection,
-                    row.id,
-                    self.machine.ready,
-                    self.machine.claim,
-                    actor=owner,
-                    lease_owner=owner,
-                    lease_until=now + timedelta(seconds=lease_s),
-                    attempts=row.attempts + 1,
-                )
-                if taken:
-                    study_id = self._study(connection, row.id)
-                    tickets.append(Ticket(id=row.id, study_id=study_id, attempts=row.attempts + 1, owner=owner))
-        return tickets
+        ).all()
+        for row in rows:
+            taken = self.move(
+                connection,
+                row.id,
+                machine.ready,
+                machine.claim,
+                actor=lease["lease_owner"],
+                study_id=row.study_id,
+                attempts=row.attempts,
+                **lease,
+            )
+            assert taken, "nobody else writes meanwhile"
+        return rows
 
     def settle(
         self, ticket: Ticket, event: StrEnum, *, reason: str | None = None, delay_s: float = 0.0, **columns: Any
     ) -> None:
         """End the lease with an event. Raises LeaseLost when the ticket is no longer the holder's."""
-        with self._database.write() as connection:
+        with self._database.single() as connection:
             self.settle_in(connection, ticket, event, reason=reason, delay_s=delay_s, **columns)
 
     def settle_in(
@@ -110,6 +163,7 @@ class Queue:
             self.machine.held,
             event,
             actor=ticket.owner,
+            study_id=ticket.study_id,
             held_by=ticket.owner,
             reason=reason,
             run_after=self._clock.now() + timedelta(seconds=delay_s),
@@ -132,9 +186,13 @@ class Queue:
                 )
 
     def reap(self, *, dead_owner: str | None = None) -> int:
-        """Give back every row whose lease has ended, or whose holder is known to be dead. Says how many."""
+        """Give back every row whose lease has ended, or whose holder is known to be dead. Says how many.
+
+        A lease that was taken in the future is over: the clock was set back, and its end may be years away.
+        """
         table, now = self.table, self._clock.now()
-        over = table.c.lease_until < now if dead_owner is None else table.c.lease_owner == dead_owner
+        ended = or_(table.c.lease_until < now, table.c.changed_at > now + ASTRAY)
+        over = ended if dead_owner is None else table.c.lease_owner == dead_owner
         with self._database.read() as connection:
             found = (
                 connection.execute(select(table.c.id).where(table.c.state == self.machine.held, over)).scalars().all()
@@ -148,6 +206,16 @@ class Queue:
                 )
                 for row in found
             )
+
+    def recall(self) -> int:
+        """Let at once what was put off before the clock was set back: its time may be years away. Says how many."""
+        table, now = self.table, self._clock.now()
+        astray = (table.c.state == self.machine.ready, table.c.run_after > now, table.c.changed_at > now + ASTRAY)
+        with self._database.read() as connection:
+            if connection.execute(select(table.c.id).where(*astray).limit(1)).first() is None:
+                return 0
+        with self._database.write() as connection:
+            return connection.execute(update(table).where(*astray).values(run_after=now, changed_at=now)).rowcount
 
     def holders(self) -> set[str]:
         """Who holds a lease."""
@@ -163,11 +231,15 @@ class Queue:
         event: StrEnum,
         *,
         actor: str,
+        study_id: int | None = None,
         held_by: str | None = None,
         guard: ColumnElement[bool] | None = None,
         **columns: Any,
     ) -> bool:
-        """Compare and swap one row along one move of the machine, and record it. False when the row had moved on."""
+        """Compare and swap one row along one move of the machine, and record it. False when the row had moved on.
+
+        Its study is looked up where the caller does not know it.
+        """
         table, now = self.table, self._clock.now()
         target = self.machine.target(source, event)
         if target is not self.machine.held:
@@ -177,25 +249,16 @@ class Queue:
             conditions.append(table.c.lease_owner == held_by)
         if guard is not None:
             conditions.append(guard)
-        changed = connection.execute(
-            update(table).where(and_(*conditions)).values(state=target, changed_at=now, **columns)
-        )
-        if changed.rowcount != 1:
-            assert changed.rowcount == 0, f"one row must move, not {changed.rowcount}"
-            return False
-        record(
-            connection,
-            at=now,
-            kind=self.machine.name,
-            subject_id=row_id,
-            study_id=self._study(connection, row_id),
-            name=event,
-            source=source,
-            target=target,
-            actor=actor,
-            reason=columns.get("reason"),
-        )
-        return True
+        moved = update(table).where(and_(*conditions)).values(state=target, changed_at=now, **columns)
+        told: dict[str, Any] = {"at": now, "kind": self.machine.name, "name": event, "source": source, "target": target}
+        told |= {"actor": actor, "reason": columns.get("reason")}
+        if connection.dialect.name == "postgresql":
+            changed = move_at_once(connection, moved, self._study_of, told)
+        elif changed := connection.execute(moved).rowcount:
+            known = self._study(connection, row_id) if study_id is None else study_id
+            record(connection, subject_id=row_id, study_id=known, **told)
+        assert changed in (0, 1), f"one row must move, not {changed}"
+        return changed == 1
 
     def counts(self) -> dict[str, int]:
         """How many rows stand in each state."""
@@ -210,7 +273,6 @@ class Queue:
             return connection.execute(query).first() is not None
 
     def _study(self, connection: Connection, row_id: int) -> int | None:
-        if self._study_of is None:
-            return None
-        study_id: int | None = connection.execute(self._study_of(row_id)).scalar_one()
+        query = select(self._study_of).select_from(self.table).where(self.table.c.id == row_id)
+        study_id: int | None = connection.execute(query).scalar_one()
         return study_id

@@ -192,7 +192,7 @@ class Restore:
         if spooled.stat().st_size != entry.size_bytes:
             spooled.unlink()
             return False
-        spooled.chmod(0o640)
+        spooled.chmod(0o600)
         kept = self._vault.put(spooled, entry.room, entry.sha256)
         assert kept == entry.path, "a file's place is its digest's"
         return True

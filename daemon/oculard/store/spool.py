@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import struct
 import threading
 import uuid
 from collections.abc import Callable
+from io import BufferedReader, FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from oculard.errors import OculardError, Permanent
 from oculard.settings import Store
+from oculard.store.digesting import Digesting
 from oculard.store.vault import GIB, DiskFull, Vault, VaultTrouble, VaultUnreadable, not_written
 
 PREAMBLE = b"\0" * 128 + b"DICM"  # PS3.10 7.1
 SPOOLING = "cannot spool a data set"
 LARGE_BYTES = 4 << 20  # from here on the digest is taken by a thread of its own
-READ_BYTES = 1 << 20
+READ_BUFFER_BYTES = 64 << 10
 ROOM_CHECK_BYTES = 16 << 20  # how much may come between two looks at the disk
 
 
@@ -50,7 +52,7 @@ class Spool:
         self._lock = threading.Lock()  # a dying association discards what its network thread may be writing
         try:
             check_room()
-            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             self._write_all(head)
         except VaultTrouble as why:
             self.fail(why)
@@ -82,17 +84,30 @@ class Spool:
         self._delete()
 
     def finish(self) -> str:
-        """End the writing; gives the sha256 of the data set. Raises what went wrong on the way."""
+        """End the writing; gives the sha256 of the data set. Raises what went wrong on the way.
+
+        The file stays open: a network file system may say only when it is synced by its writer that it is full.
+        """
         with self._lock:
             try:
                 if self._aside is not None:
                     self._aside.finish()
             except OSError as why:
                 self.fail(VaultUnreadable(f"cannot read what was spooled: {why.strerror}"))
-            self._close()
         if self._failure is not None:
             raise self._failure
         return self._digest.hexdigest()
+
+    @property
+    def handle(self) -> int:
+        """The open file, until it is discarded."""
+        return self._handle
+
+    def read(self) -> BinaryIO:
+        """What was spooled, from the data set's first byte on. Raises OSError."""
+        file = BufferedReader(FileIO(self._handle, closefd=False), READ_BUFFER_BYTES)
+        file.seek(self.head_bytes)
+        return file
 
     def discard(self) -> None:
         """Delete the file unless custody was taken. Safe at any time, any number of times."""
@@ -127,74 +142,13 @@ class Spool:
             self._aside.end()
         if handle < 0:
             return
-        try:
+        with contextlib.suppress(OSError):  # whatever counted was synced before
             os.close(handle)
-        except OSError as why:  # a network file system may say only now that it is full
-            self._failure = self._failure or not_written(SPOOLING, why)
 
     def _delete(self) -> None:
         self._close()
         with contextlib.suppress(OSError):  # a disk that went read-only: the sweep deletes what stays
             self.path.unlink(missing_ok=True)
-
-
-class Digesting:
-    """Takes the digest of a growing file in a thread of its own, and has the kernel write it out meanwhile.
-
-    Receiving, digesting and writing to the disk overlap: none waits for another but at the end.
-    """
-
-    def __init__(self, path: Path, digest: hashlib._Hash, at: int) -> None:
-        self._digest, self._at, self._to = digest, at, at
-        self._is_ending = False
-        self._error: OSError | None = None
-        self._news = threading.Condition()
-        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, name="spool-digest", daemon=True)
-        self._thread.start()
-
-    def go_on_to(self, end: int) -> None:
-        """The file has so many bytes now."""
-        with self._news:
-            self._to = end
-            self._news.notify()
-
-    def finish(self) -> None:
-        """Wait until the digest is that of the whole file. Raises what reading it raised."""
-        self.end()
-        if self._error is not None:
-            raise self._error
-
-    def end(self) -> None:
-        """Nothing more will come."""
-        with self._news:
-            self._is_ending = True
-            self._news.notify()
-        self._thread.join()
-
-    def _run(self) -> None:
-        buffer = bytearray(READ_BYTES)
-        try:
-            with memoryview(buffer) as view:
-                while (count := self._next()) > 0:
-                    got = os.preadv(self._handle, [view[:count]], self._at)
-                    if not got:
-                        raise OSError(errno.EIO, "a spooled file is shorter than what was written to it")
-                    self._digest.update(view[:got])
-                    # Begins to write these pages to the disk and does not wait: the sync at the end is short.
-                    os.posix_fadvise(self._handle, self._at, got, os.POSIX_FADV_DONTNEED)
-                    self._at += got
-        except OSError as why:
-            self._error = why
-        finally:
-            os.close(self._handle)
-
-    def _next(self) -> int:
-        """How many bytes to read next; 0 at the end."""
-        with self._news:
-            while self._to - self._at < READ_BYTES and not self._is_ending:
-                self._news.wait()
-            return min(self._to - self._at, READ_BYTES)
 
 
 class Spooler:

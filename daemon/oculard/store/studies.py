@@ -51,8 +51,9 @@ class Studies:
     def open(self) -> list[OpenStudy]:
         """All that are open, the longest quiet first."""
         study, reception = tables.study, tables.reception
-        alive = self._clock.now() - timedelta(seconds=BEAT_DEAD_S)
-        calling = exists().where(reception.c.study_id == study.c.id, reception.c.beat_at >= alive)
+        now, dead = self._clock.now(), timedelta(seconds=BEAT_DEAD_S)
+        lately = reception.c.beat_at.between(now - dead, now + dead)  # far ahead: the clock was set back
+        calling = exists().where(reception.c.study_id == study.c.id, lately)
         receiving = calling | is_being_brought()
         query = select(study.c.id, study.c.active_at, receiving.label("receiving")).where(study.c.state == "open")
         with self._database.read() as connection:

@@ -7,7 +7,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -69,12 +68,21 @@ class Vault:
     def prepare(self) -> None:
         """Make the folders. Only the daemon's own user may look inside."""
         for folder in (self.folder, self.spool, self.folder / "instances", self.folder / "reports"):
-            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(self.folder)
+
+    def make_parts(self, room: str) -> None:
+        """Make every folder of a room, so that no file waits for one. Raises OSError."""
+        parts = [self.folder / room / f"{number:02x}" for number in range(PARTS)]
+        for part in parts:
+            part.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(self.folder / room)
+        self._synced.update(parts)
 
     def free_gib(self) -> float:
         """Free space of the vault's file system."""
-        return shutil.disk_usage(self.folder).free / GIB
+        room = os.statvfs(self.folder)
+        return room.f_bavail * room.f_frsize / GIB
 
     def check(self) -> None:
         """See that there is a vault to read from and room to write a report, before work is begun that needs both.
@@ -94,12 +102,26 @@ class Vault:
         assert DIGEST.match(sha256), "a file is named by its digest, never by what a peer sent"
         return f"{room}/{sha256[:2]}/{sha256}.dcm"
 
-    def keep(self, spooled: Path, sha256: str) -> str:
-        """Move a spooled file to its place, named by its digest; gives its path below the vault.
+    def keep(self, spooled: Path, sha256: str, handle: int | None = None) -> str:
+        """Give a spooled file, which may still be open, its place, named by its digest; gives its path in the vault.
 
-        The file and every folder on the way are synced before this returns. Raises DiskFull or VaultUnwritable.
+        The file is synced when this returns, and the name after `sync_name`; nobody may be told of it before. The
+        spooled name may stay, and be deleted then. Raises DiskFull or VaultUnwritable.
         """
-        return self._place(spooled, "instances", sha256)
+        return self._place(spooled, "instances", sha256, handle)
+
+    def sync_name(self, kept: str) -> None:
+        """Sync every folder that leads to a file. Raises DiskFull or VaultUnwritable."""
+        part = (self.folder / kept).parent
+        is_known = part in self._synced
+        try:
+            sync_folder(part)
+            if not is_known:  # whoever made it may not have come to this yet
+                sync_folder(part.parent)
+                self._synced.add(part)
+        except OSError as why:
+            self._synced.discard(part)
+            raise not_written("cannot keep a file", why) from why
 
     def write_report(self, data: bytes) -> tuple[str, str]:
         """Write a report's bytes durably; gives its path below the vault and its digest.
@@ -109,16 +131,20 @@ class Vault:
         sha256 = hashlib.sha256(data).hexdigest()
         spooled = self.spool / f"{uuid.uuid4().hex}.report"
         try:
-            spooled.write_bytes(data)
+            write_new(spooled, data)
         except OSError as why:
             with contextlib.suppress(OSError):  # a disk that went read-only: the sweep deletes what stays
                 spooled.unlink(missing_ok=True)
             raise not_written("cannot write a report", why) from why
-        return self._place(spooled, "reports", sha256), sha256
+        return self.put(spooled, "reports", sha256), sha256
 
     def put(self, spooled: Path, room: str, sha256: str) -> str:
-        """Move a spooled file to its place in a room. Raises DiskFull or VaultUnwritable."""
-        return self._place(spooled, room, sha256)
+        """Move a spooled file to its place in a room, for good. Raises DiskFull or VaultUnwritable."""
+        kept = self._place(spooled, room, sha256)
+        self.sync_name(kept)
+        with contextlib.suppress(OSError):  # a disk that went read-only: the sweep deletes what stays
+            spooled.unlink(missing_ok=True)
+        return kept
 
     def has(self, kept: str, size_bytes: int) -> bool:
         """Whether a kept file is there with its size."""
@@ -152,7 +178,7 @@ class Vault:
         """Move a file to `orphans/`, where a person may look at it. Raises VaultUnwritable."""
         path, aside = self.path(kept), self.folder / ORPHANS
         try:
-            aside.mkdir(mode=0o750, exist_ok=True)
+            aside.mkdir(mode=0o700, exist_ok=True)
             to = aside / path.name
             os.replace(path, to if not to.exists() else aside / f"{uuid.uuid4().hex}-{path.name}")
             for folder in (aside, self.folder, path.parent):
@@ -177,27 +203,24 @@ class Vault:
                 continue  # its own association finished with it meanwhile
         return swept
 
-    def _place(self, spooled: Path, room: str, sha256: str) -> str:
-        """Give a spooled file its name in a room, then sync it and every folder that leads to it.
+    def _place(self, spooled: Path, room: str, sha256: str, handle: int | None = None) -> str:
+        """Give a spooled file its name in a room, then sync it: a file system with a journal writes both at once.
 
-        A file system with a journal writes all of that at once. Nobody knows the name before this returns; a file that
-        lies there already may be known, so only bytes that are on disk take its place.
+        Nobody knows the name yet. A file that lies there already may be known, so only bytes that are on disk take its
+        place.
         """
         kept = self.place(room, sha256)
         path = self.folder / kept
+        part = path.parent
         try:
-            path.parent.mkdir(mode=0o750, exist_ok=True)
-            if self._is_named(spooled, path):
-                sync_file(path)
-                spooled.unlink(missing_ok=True)
-            else:
-                sync_file(spooled)
+            if part not in self._synced:
+                part.mkdir(mode=0o700, exist_ok=True)
+            is_named = self._is_named(spooled, path)
+            sync_file(spooled, handle)
+            if not is_named:
                 os.replace(spooled, path)
-            sync_folder(path.parent)
-            if path.parent not in self._synced:  # whoever made it may not have come to this yet
-                sync_folder(path.parent.parent)
-                self._synced.add(path.parent)
         except OSError as why:
+            self._synced.discard(part)
             raise not_written("cannot keep a file", why) from why
         return kept
 
@@ -231,8 +254,17 @@ def not_written(what: str, why: OSError) -> DiskFull | VaultUnwritable:
     return (DiskFull if why.errno in NO_ROOM else VaultUnwritable)(f"{what}: {why.strerror}")
 
 
-def sync_file(path: Path) -> None:
-    """Wait until the file's bytes are on disk."""
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that was not there, and that only the daemon's own user may read. Raises OSError."""
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_bytes(data)
+
+
+def sync_file(path: Path, handle: int | None = None) -> None:
+    """Wait until the bytes of a file, which may be open, are on disk."""
+    if handle is not None:
+        os.fsync(handle)
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

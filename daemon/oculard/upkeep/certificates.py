@@ -8,6 +8,8 @@ from pathlib import Path
 from cryptography import x509
 
 from oculard.errors import Permanent
+from oculard.settings import Settings
+from oculard.tls import all_files
 
 BYTES_MAX = 1 << 20
 COUNT_MAX = 200  # a bundle of the world's authorities has fewer
@@ -17,7 +19,15 @@ class Unreadable(Permanent):
     """The file cannot be read, or holds no certificate."""
 
     reason = "certificate-unreadable"
-    hint = "may the daemon's user read it, and does it hold -----BEGIN CERTIFICATE-----? [alarms] certificates"
+    hint = (
+        "may the daemon's user read it, and does it hold -----BEGIN CERTIFICATE-----? [alarms] certificates, or `tls`"
+    )
+
+
+def watched(settings: Settings) -> list[Path]:
+    """Every file whose certificates are watched: those that are named, and those of TLS."""
+    ours = [path for files in all_files(settings) for path in (files.certificate, files.authorities)]
+    return list(dict.fromkeys(path for path in (*settings.alarms.certificates, *ours) if path is not None))
 
 
 def ends_at(path: Path) -> datetime:

@@ -69,6 +69,9 @@ class Chores:
             count = queue.reap()
             if count:
                 logger.warning("leases ended", reason="lease-ended", name=queue.machine.name, count=count)
+            recalled = queue.recall()
+            if recalled:
+                logger.warning("put off no more", reason="clock-set-back", name=queue.machine.name, count=recalled)
         failed = self.jobs.give_up(attempts_max=self.settings.worker.attempts_max, actor="upkeep")
         if failed:
             logger.error("jobs failed without a report", reason="attempts-spent", count=failed)

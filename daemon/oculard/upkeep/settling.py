@@ -53,7 +53,7 @@ class Settling:
         """Why the study is due: "quiet", or "complete" by its device's profile; "" when it is not."""
         if study.is_receiving:
             return ""
-        if self._clock.now() - study.active_at >= self._quiet:
+        if abs(self._clock.now() - study.active_at) >= self._quiet:  # far ahead: the clock was set back
             return "quiet"
         if any(expects is not Expect.NOTHING for expects in self._expects.values()) and self._is_complete(study):
             return "complete"

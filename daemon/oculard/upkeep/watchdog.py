@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from oculard import log
 from oculard.clock import Clock
 from oculard.settings_night import Limits
 from oculard.store.alarms import Alarms, fit
 from oculard.store.health import Health
+from oculard.tls import Files, TlsUnusable, check
 from oculard.upkeep.certificates import Unreadable, ends_at
 from oculard.upkeep.clockwork import Chore
 
@@ -44,6 +46,8 @@ class Watchdog:
     """The conditions of [alarms]; each look is safe to do at any time and any number of times."""
 
     limits: Limits
+    certificates: Collection[Path] = ()
+    tls: Collection[Files] = ()
     peers: Collection[str]
     health: Health
     alarms: Alarms
@@ -59,7 +63,7 @@ class Watchdog:
             Chore(do=self.watch_failures, every_s=300),
             Chore(do=self.watch_forecast, every_s=600),
             Chore(do=self.watch_clock, every_s=60),
-            Chore(do=self.watch_certificates, every_s=3600),
+            Chore(do=self.watch_certificates, every_s=600),
         ]
 
     def watch_peers(self) -> None:
@@ -101,16 +105,22 @@ class Watchdog:
         self._stand("clock-skew", wrong | fresh)
 
     def watch_certificates(self) -> None:
-        """Certificates that end soon, and files that hold none."""
+        """Certificates that end soon, files that hold none, and keys that do not fit."""
         ending, unreadable = set[str](), set[str]()
         last = self.clock.now() + timedelta(days=self.limits.certificate_days)
-        for path in self.limits.certificates:
+        for path in self.certificates:
             try:
                 if ends_at(path) <= last:
                     ending.add(str(path))
             except Unreadable as why:
                 logger.warning("certificate not readable", name=path.name, reason=why.reason, why=str(why))
                 unreadable.add(str(path))
+        for files in self.tls:
+            try:
+                check(files)
+            except TlsUnusable as why:
+                logger.warning("certificate not readable", name=files.all[0].name, reason=why.reason, why=str(why))
+                unreadable.add(str(files.all[0]))
         # What cannot be read now may end as soon as it did when it could.
         unknown = {path for path in unreadable if fit(path) in self.alarms.subjects("certificate-ending")}
         self._stand("certificate-ending", ending | unknown)

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from oculard_models.volumes.centres import Place
 from oculard_models.volumes.maps import thickness_um
@@ -17,11 +18,17 @@ BOUNDARIES: Final = {"ILM": "ilm", "RNFL/GCL": "rnfl_gcl", "IPL/INL": "ipl_inl",
 MAPS: Final = {"RNFL thickness": "rnfl", "GCC thickness": "gcc"}
 CENTRE: Final = "disc centre"
 FAR_PX = 10.0
+NEAR_UM = 900.0  # from the disc's edge
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerError:
-    """One row of the table. Shares are of all columns: `missed` were true and not found, `invented` the reverse."""
+    """One row of the table. Shares are of the columns that were asked for.
+
+    `missed` were true and not found, `invented` the reverse.
+    """
 
     what: str
     unit: str
@@ -43,16 +50,34 @@ class Compared:
     centre_um: float | None
 
 
-def compare_layers(found: Layers, truth: Layers, spacing: Spacing, disc: tuple[Place | None, Place | None]) -> Compared:
-    """Compare one eye's layers, and its disc's centre: as found, and as it is."""
+def near_disc(truth: Layers, spacing: Spacing) -> Mask:
+    """Where the edge of the true disc is at most NEAR_UM away, outside of it; nowhere in a scan without a disc."""
+    inside = np.isfinite(truth.ilm) & ~np.isfinite(truth.rnfl_gcl) & ~np.isfinite(truth.bm)
+    if not inside.any():
+        return inside
+    away = ndimage.distance_transform_edt(~inside, sampling=(spacing.frame_um, spacing.column_um))
+    return np.asarray(~inside & (away <= NEAR_UM))
+
+
+def compare_layers(
+    found: Layers,
+    truth: Layers,
+    spacing: Spacing,
+    disc: tuple[Place | None, Place | None],
+    where: Mask | None = None,
+) -> Compared:
+    """Compare one eye's layers, everywhere or `where` it is said, and its disc's centre: as found, and as it is."""
+    asked = np.ones(truth.ilm.shape, dtype=np.bool_) if where is None else where
     pairs = {what: (getattr(found, name), getattr(truth, name)) for what, name in BOUNDARIES.items()}
     for what, name in MAPS.items():
         pairs[what] = (thickness_um(found, name, spacing), thickness_um(truth, name, spacing))
     errors, missed, invented = {}, {}, {}
     for what, (ours, true) in pairs.items():
         got, there = np.isfinite(ours), np.isfinite(true)
-        errors[what] = (ours - true)[got & there]
-        missed[what], invented[what] = float((there & ~got).mean()), float((got & ~there).mean())
+        errors[what] = (ours - true)[got & there & asked]
+        missed[what], invented[what] = (
+            float(part[asked].mean()) if asked.any() else 0.0 for part in (there & ~got, got & ~there)
+        )
     at, true_at = disc
     off = None
     if at is not None and true_at is not None:

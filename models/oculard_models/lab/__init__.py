@@ -51,6 +51,7 @@ train.command("faz-glaucoma", context_settings=PASS_ON)(glaucoma.train_faz_glauc
 train.command("faz", context_settings=PASS_ON)(training.train_faz)
 train.command("faz-compare", context_settings=PASS_ON)(training.train_faz_compare)
 train.command("disc", context_settings=PASS_ON)(training.train_disc)
+train.command("layers", context_settings=PASS_ON)(training.train_layers)
 train.command("disc-gate", context_settings=PASS_ON)(training.train_disc_gate)
 train.command("quality", context_settings=PASS_ON)(quality.train_quality)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +13,14 @@ import typer
 from oculard_models.lab.console import fail, followed, misuse, print_rows
 
 if TYPE_CHECKING:
-    from oculard_models.data.drawn_layers import Picture
-    from oculard_models.evaluate.layer_errors import Compared
+    from oculard_models.evaluate.layer_study import Finder
     from oculard_models.volumes.volume import Map
 
-TABLE, PICTURE, DRAWN = "layers.csv", "layers.png", 4
+TABLE, PICTURE = "layers.csv", "layers.png"
+SAME_PAINTER = (
+    "the network learnt from the painter that judges it here, and knows its layers, greys and noise as it would know "
+    "no device's; the search was made by looking at it. Only `foreign` is painted otherwise than what both have seen."
+)
 HEALTHY = ("normal", "0", "healthy")
 
 
@@ -29,6 +31,10 @@ def layers(
     painted: Annotated[int, typer.Option(min=0, max=1000, help="Measure on so many painted volumes instead.")] = 0,
     seed: Annotated[int, typer.Option(min=0, max=999, help="The same seed paints the same eyes.")] = 1,
     frames: Annotated[int, typer.Option(min=32, max=512, help="B-scans of a painted volume.")] = 128,
+    network: Annotated[
+        Path | None,
+        typer.Option(help="What `oculard-lab train layers` wrote: beside the search in the table, or for the drawing."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the table and the pictures; made if missing.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -42,11 +48,14 @@ def layers(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as why:
             misuse(f"{out} cannot be made: {why.strerror}")
+    finders = _finders(network)
     if volumes and out is not None:
-        _draw(volumes, out)
+        _draw(volumes, out, list(finders.values())[-1])
         return
-    rows = list(_measured(painted, seed, frames, out))
+    rows = list(_measured(painted, seed, frames, out, finders))
     print_rows(rows, as_json)
+    if network is not None:
+        typer.echo(SAME_PAINTER, err=True)
     if out is not None:
         with (out / TABLE).open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
@@ -104,14 +113,29 @@ def _healthy(table: Path) -> set[Path]:
     return {(table.parent / image).resolve() for image, label in rows if label in HEALTHY}
 
 
-def _draw(volumes: Sequence[Path], out: Path) -> None:
+def _finders(network: Path | None) -> dict[str, Finder]:
+    """The search, and the network if there is one, by the name in the table."""
+    from oculard_models.runners.layer_network import NetworkWrong, load_layer_network
+    from oculard_models.volumes.learned import learned_layers
+    from oculard_models.volumes.segment import segment_layers
+
+    finders: dict[str, Finder] = {"search": segment_layers}
+    if network is not None:
+        try:
+            asked = load_layer_network(network)
+        except NetworkWrong as why:
+            misuse(str(why))
+        finders["network"] = lambda volume: learned_layers(volume, asked)
+    return finders
+
+
+def _draw(volumes: Sequence[Path], out: Path, find: Finder) -> None:
     """Draw the layers of DICOM volumes; those that cannot be used are named."""
     from PIL import Image
 
     from oculard_models.data.drawn_layers import drawn_volume
     from oculard_models.data.volumes import VolumeUnusable, find_volumes, read_volume_file
     from oculard_models.volumes.centres import find_centres
-    from oculard_models.volumes.segment import segment_layers
 
     unusable = 0
     for number, path in enumerate(followed(list(find_volumes(volumes)), "segmenting")):
@@ -121,7 +145,7 @@ def _draw(volumes: Sequence[Path], out: Path) -> None:
             typer.echo(str(why), err=True)
             unusable += 1
             continue
-        found = segment_layers(volume)
+        found = find(volume)
         picture = out / f"{number:03d}_{path.stem[:60]}.png"
         Image.fromarray(drawn_volume(volume, found, find_centres(volume, found))).save(picture)
         typer.echo(picture)
@@ -129,38 +153,22 @@ def _draw(volumes: Sequence[Path], out: Path) -> None:
         fail(f"{unusable} volumes could not be used")
 
 
-def _measured(count: int, seed: int, frames: int, out: Path | None) -> Iterator[dict[str, object]]:
-    """The error table of painted volumes of all types, by condition; the first volumes are drawn as well."""
+def _measured(
+    count: int, seed: int, frames: int, out: Path | None, finders: Mapping[str, Finder]
+) -> Iterator[dict[str, object]]:
+    """The error table of painted volumes of all types; the first volumes are drawn as well."""
     from PIL import Image
 
-    from oculard_models.data.drawn_layers import drawn_volume, stacked
-    from oculard_models.data.harder_volume import CONDITIONS
-    from oculard_models.data.paint_oct import draw_eye, paint_volume
-    from oculard_models.evaluate.layer_errors import compare_layers, layer_errors
-    from oculard_models.volumes.centres import Centres, find_centres
-    from oculard_models.volumes.segment import segment_layers
-    from oculard_models.volumes.types import DISC_TYPES
+    from oculard_models.data.drawn_layers import stacked
+    from oculard_models.evaluate.layer_study import Study
 
-    compared: dict[str, list[Compared]] = {name: [] for name in CONDITIONS}
-    took_s: list[float] = []
-    pictures: list[Picture] = []
+    study = Study(finders=finders)
     for number in followed(range(count), "segmenting"):
-        eye = draw_eye(seed * 1000 + number, DISC_TYPES[number % len(DISC_TYPES)], eye="RL"[number // 5 % 2])
-        painted = paint_volume(eye, frames=frames)
-        for index, (name, harder) in enumerate(CONDITIONS.items()):
-            volume, truth = harder(painted.volume, painted.layers, number)
-            start = time.process_time()
-            found = segment_layers(volume)
-            took_s.append(time.process_time() - start)
-            centres: Centres = find_centres(volume, found)
-            disc = (centres.disc, painted.disc_centre)
-            compared[name].append(compare_layers(found, truth, volume.spacing, disc))
-            if index == number % len(CONDITIONS) and len(pictures) < DRAWN:
-                pictures.append(drawn_volume(volume, found, centres))
+        study.measure(number, seed * 1000 + number, frames)
     if out is not None:
-        Image.fromarray(stacked(pictures)).save(out / PICTURE)
-    for name, eyes in compared.items():
-        for error in layer_errors(eyes):
-            cells = {key: f"{value:.3f}" if isinstance(value, float) else value for key, value in asdict(error).items()}
-            yield {"volumes": name, "eyes": len(eyes), **cells}
-    typer.echo(f"segmentation took {sum(took_s) / len(took_s):.1f} s of processor time a volume", err=True)
+        Image.fromarray(stacked(study.pictures)).save(out / PICTURE)
+    for row in study.rows():
+        error = {key: f"{value:.3f}" if isinstance(value, float) else value for key, value in asdict(row.error).items()}
+        yield {"volumes": row.volumes, "found by": row.finder, "where": row.where, "eyes": count, **error}
+    for name, took_s in study.took_s().items():
+        typer.echo(f"{name}: {took_s:.1f} s of processor time a volume", err=True)

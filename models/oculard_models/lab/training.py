@@ -40,6 +40,11 @@ def train_disc(context: typer.Context) -> None:
     _run("disc", context)
 
 
+def train_layers(context: typer.Context) -> None:
+    """Train a light network for the layers of OCT volumes on painted ones; --help lists its settings."""
+    _run("layers", context)
+
+
 def train_disc_gate(context: typer.Context) -> None:
     """Compare the disc's network with the quality gate's "no disc"; --help lists the settings."""
     _run("disc_gate", context)

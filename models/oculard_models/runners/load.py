@@ -13,7 +13,7 @@ from oculard_models.runners.onnx import PROVIDERS, Choice, OnnxEstimator, availa
 from oculard_models.runners.sparing import Sparing
 from oculard_models.runners.torch_runner import TorchEstimator, available_devices
 
-Runner = Literal["onnx", "torch"]
+Runner = Literal["onnx", "torch", "openvino", "auto"]  # the last two: see `selection.py`
 
 CPU = Choice((PROVIDERS["cpu"],), ("cpu is used as the fallback.",))
 

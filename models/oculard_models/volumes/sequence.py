@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from oculard_models.volumes.grid import Bands, Grid
 
@@ -23,6 +23,8 @@ def usual_sequence(grid: Grid, profile: Profile) -> tuple[int, Profile]:
     From Bruch's membrane upwards: bright bands, the dark outer nuclear layer, the bright outer plexiform layer, the
     dark inner nuclear layer, and then IPL. Without such a sequence the first rise above the outer nuclear layer counts.
     """
+    from scipy import signal  # half a second: only a volume needs it
+
     upwards = ndimage.gaussian_filter1d(profile[::-1].astype(np.float64), BLUR_UM / grid.depth_um)
     low, high, highest = (grid.px(um) for um in (*DARK_UM, HIGHEST_UM))
     upwards = upwards[: max(highest, high + 2)]
