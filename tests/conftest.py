@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,8 @@ from fakes import FakeClock
 from oculard import log
 from oculard.store.database import Database
 from peers import missing
+from real_data import DATA
 from shelf import Shelf
-
-DATA = Path(os.environ.get("OCULARD_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,13 +15,13 @@ from pydicom import uid
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
 
-from conftest import DATA
 from oculard_models.data.oct_eye import draw_eye
 from oculard_models.data.paint_oct import paint_volume
 from oculard_models.data.painted_layers import wrap_height_map, wrap_surfaces
 from oculard_models.data.painted_study import Visit, wrap_fundus
 from oculard_models.data.painted_volume import wrap_volume
 from peers import SYSTEM_PATH
+from real_data import DATA
 from topcon_samples import fda, fds
 from volume_samples import opt, painted, written
 

@@ -256,7 +256,7 @@ def test_what_is_no_instance_is_refused_once(
 def test_one_damaged_file_stops_nothing(
     shelf: Shelf, clock: FakeClock, root: Path, watch: Callable[..., FolderWatch]
 ) -> None:
-    """A header value of an impossible length, in the data set or before it, is that file's trouble."""
+    """A value of an impossible length is that file's trouble before the data set; in it, it is no reason to refuse."""
     data = write(root / "whole.dcm").read_bytes()
     odd = b"\2\0\2\0US\3\0abc"  # Media Storage SOP Class UID as an unsigned short of three bytes
     (root / "meta.dcm").write_bytes(data[:132] + odd + data[data.index(b"\2\0\3\0UI") :])
@@ -267,7 +267,7 @@ def test_one_damaged_file_stops_nothing(
     look(watcher, clock)
 
     assert taken(shelf) == {"1.2.3"}
-    assert outcomes(shelf) == {"received": 1, "refused: bad-file-meta": 1, "refused: bad-header": 1}
+    assert outcomes(shelf) == {"received": 1, "refused: bad-file-meta": 1, "differing-duplicate": 1}
 
 
 def test_originals_are_moved_where_that_is_wanted(

@@ -8,7 +8,7 @@ import os
 import threading
 from pathlib import Path
 
-READ_BYTES = 512 << 10  # each association that sends something large has so much of it in memory once more
+READ_BYTES = 256 << 10  # each association that sends something large has so much of it in memory once more
 
 
 class Digesting:
