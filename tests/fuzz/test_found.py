@@ -26,6 +26,14 @@ def test_items_that_lie_about_their_length_are_answered_with_an_abort(tmp_path: 
         assert ready.feed(pdus.negotiation(pdus.RQ, variable)) == "heard 07"
 
 
+def test_an_abort_from_nobody_breaks_only_itself(tmp_path: Path) -> None:
+    """A source beyond those of PS3.8 9.3.8 raised in pynetdicom's state machine: it was our log's "unexpected"."""
+    request = pdus.associate_rq()
+    abort = bytes((7, 0)) + struct.pack(">L", 4) + bytes((0, 0, 49, 0))
+    with conversations(tmp_path) as ready:
+        assert ready.feed(request + abort).startswith("heard 02")
+
+
 @pytest.mark.parametrize(("state", "is_late"), [(CLOSING, True), (TRANSFER, False)])
 def test_what_comes_too_late_to_be_said_is_not_said(state: str, is_late: bool) -> None:
     """A device half-closes while its answer is on its way: no bug of ours, as it is in any other state."""

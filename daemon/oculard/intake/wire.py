@@ -267,6 +267,7 @@ class Wire(DULServiceProvider):
         whole, self._whole, self._whole_left, self._began = self._whole, bytearray(), 0, None
         try:
             pdu, event = self._decode_pdu(whole)
+            pdu.to_primitive()  # now, and not where its state machine would die of it, as of an A-ABORT from nobody
         except (*UNPARSABLE, AssertionError) as why:  # pynetdicom asserts what items say of their lengths
             name = type(why).__name__
             logger.warning("association broken", reason="bad-message", why=name, association=self._association.id)
