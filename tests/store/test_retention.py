@@ -304,8 +304,8 @@ def test_a_file_deleted_while_it_was_kept_again_is_not_acknowledged(
     change(shelf, tables.instance, removed_at=shelf.clock.now())
     keep = shelf.vault.keep
 
-    def keep_and_lose(spooled: Path, sha256: str) -> str:
-        kept = keep(spooled, sha256)
+    def keep_and_lose(spooled: Path, sha256: str, handle: int | None = None) -> str:
+        kept = keep(spooled, sha256, handle)
         retention.delete_unused(1, [kept])  # the other process gets the lock first
         return kept
 
