@@ -82,6 +82,10 @@ def _reply(asker: socket.socket, question: dict[str, Any], files: list[int]) -> 
         _send(asker, {"undecodable": MEMORY_SPENT, "message": "it needs more memory than decoding may take"})
     except OSError as why:
         _send(asker, {"os_error": why.errno or 0})
+    except BaseException as why:
+        if type(why).__module__ != "pyo3_runtime":  # a codec in Rust panics past Exception
+            raise
+        _send(asker, {"undecodable": "pixels-undecodable", "message": "the pixels cannot be decoded: panic"})
     finally:
         for handle in (*files, *made):
             os.close(handle)

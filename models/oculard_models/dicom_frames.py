@@ -71,10 +71,13 @@ def read_layout(header: Dataset, voxels_max: int) -> Layout:
     meaning = header_text(header, "PhotometricInterpretation")
     if samples != 1 or bits not in (8, 16) or meaning not in ("MONOCHROME1", "MONOCHROME2"):
         raise Undecodable("pixels-unsupported", f"expected 1 sample of 8 or 16 bits of grey: {samples} of {bits}")
+    syntax = UID(str(header.file_meta.get("TransferSyntaxUID", "")))
+    if syntax not in uid.AllTransferSyntaxes:
+        raise Undecodable("pixels-unsupported", "the transfer syntax is unknown")
     if frames * rows * columns > voxels_max:
         raise Undecodable("size-implausible", f"a volume of {frames} x {rows} x {columns} voxels is not decoded")
     return Layout(
-        syntax=UID(str(header.file_meta.TransferSyntaxUID)),  # read_header has seen it
+        syntax=syntax,
         frames=frames,
         rows=rows,
         columns=columns,

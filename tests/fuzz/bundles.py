@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bundle_samples import mask_model, mean_model, tiny_bundle, tiny_mask_bundle
 
-from fuzz.running import Ready
+from fuzz.running import Ready, outcome_of
 from oculard.decoders import Limits
 from oculard.inference.decoding import Decoder
 from oculard_models.dicom_pixels import Undecodable
@@ -59,7 +59,7 @@ def networks(folder: Path) -> Iterator[Ready]:
             try:
                 decoder.rgb(bundle, pixels_max=0).result()
             except Undecodable as why:
-                return why.reason
+                return outcome_of(why)
             return "served"
 
         yield Ready(seeds=tuple(seeds), feed=feed)

@@ -11,6 +11,8 @@ from pathlib import Path
 from time import monotonic, perf_counter
 
 from fuzz.mutation import mutated
+from oculard_models.dicom_geometry import Unfit
+from oculard_models.dicom_pixels import Undecodable
 
 DEATHS = frozenset({"decoder-died"})  # outcomes in which a process died that may: counted, and kept
 
@@ -44,6 +46,13 @@ class Result:
     crashes: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
     deaths: list[str] = field(default_factory=list)
+
+
+def outcome_of(why: Undecodable | Unfit) -> str:
+    """The reason, where a process gave one. It may die of a codec's crash, and of no exception that nobody caught."""
+    if why.reason in DEATHS and "exit code" in str(why):
+        raise AssertionError(f"an exception ended the process: {why}")
+    return why.reason
 
 
 def run(target: Target, folder: Path, *, seed: int, numbers: Iterator[int], until: float = float("inf")) -> Result:

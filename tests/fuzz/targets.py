@@ -16,8 +16,8 @@ from devices import OPHTHALMIC_8_BIT
 from fuzz import samples
 from fuzz.bundles import bundles, manifests, networks
 from fuzz.conversations import conversations
-from fuzz.running import Ready, Target
-from oculard.decoders import Limits
+from fuzz.running import Ready, Target, outcome_of
+from oculard.decoders import Decoders, Limits
 from oculard.errors import Rejected
 from oculard.imaging.facts import Facts
 from oculard.imaging.spacing import read_scale
@@ -25,7 +25,6 @@ from oculard.inference.decoding import Decoder
 from oculard.intake.codec import read_store
 from oculard.intake.custody import facts_of
 from oculard.intake.folder import NotImportable, read_layout
-from oculard.intake.topcon import TopconUnread, converted
 from oculard_models.dicom_geometry import Geometry, Unfit, read_geometry
 from oculard_models.dicom_pixels import Undecodable, read_header
 
@@ -66,7 +65,7 @@ def by_decoder(
                 try:
                     ask(decoder, path)
                 except (Undecodable, Unfit) as why:
-                    return why.reason
+                    return outcome_of(why)
                 return "read"
 
             yield Ready(seeds=tuple(seeds()), feed=feed)
@@ -111,17 +110,22 @@ def imported(data: bytes) -> str:
     return "read"
 
 
-def topcon(data: bytes) -> str:
-    """A file of Topcon's own, and what is made of it."""
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
-        file.write(data)
-        file.flush()
-        try:
-            for made in converted(file, Path(folder), LIMITS):
-                made.close()
-        except TopconUnread as why:
-            return why.reason
-    return "read"
+@contextmanager
+def topcon(folder: Path) -> Iterator[Ready]:
+    """A file of Topcon's own, and what is made of it, in a process as the import asks it."""
+    with tempfile.TemporaryDirectory() as work, Decoders(LIMITS) as decoders:
+
+        def feed(data: bytes) -> str:
+            with tempfile.TemporaryFile(dir=work) as file:
+                file.write(data)
+                file.flush()
+                try:
+                    with decoders.ask("topcon", file=file.fileno(), folder=work, sha256="0" * 64) as answer:
+                        return f"{len(answer.files)} instances"
+                except Undecodable as why:
+                    return outcome_of(why)
+
+        yield Ready(seeds=tuple(samples.topcon()), feed=feed)
 
 
 def described(data: bytes) -> str:
@@ -188,7 +192,7 @@ TARGETS = (
     Target(name="dimse", reads="a C-STORE command, and its twin", prepared=in_memory(commands, dimse), short=3000),
     Target(name="header", reads="a data set on its way in", prepared=in_memory(data_sets, header), short=800),
     Target(name="import", reads="a file of an import folder", prepared=in_memory(samples.files, imported), short=600),
-    Target(name="topcon", reads=".fda and .fds", prepared=in_memory(samples.topcon, topcon), short=150),
+    Target(name="topcon", reads=".fda and .fds", prepared=topcon, short=100),
     Target(name="described", reads="a kept header", prepared=in_memory(samples.files, described), short=300),
     Target(name="rgb", reads="a photograph, every codec", prepared=by_decoder(samples.pictures, rgb), short=300),
     Target(name="values", reads="a slab, every codec", prepared=by_decoder(samples.greys, values), short=300),

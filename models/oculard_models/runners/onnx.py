@@ -103,7 +103,11 @@ class OnnxEstimator:
         self._session = _session(bundle, choice, threads)
         self._tensors = wanted_tensors(bundle)
         self._lanes = ThreadPoolExecutor(LANES, thread_name_prefix="onnxruntime")
-        check_ports(bundle, _ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
+        try:
+            inputs, outputs = _ports(self._session.get_inputs()), _ports(self._session.get_outputs())
+        except UnicodeDecodeError as why:
+            raise BundleRefused(f"bundle `{bundle.folder.name}`: a tensor's name or dimension is no text") from why
+        check_ports(bundle, inputs, outputs)
 
     @property
     def providers(self) -> tuple[str, ...]:
