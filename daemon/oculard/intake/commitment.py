@@ -8,10 +8,10 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from oculard import log
+from oculard.dimse import UNREADABLE
 from oculard.errors import Rejected, Transient
 from oculard.imaging.facts import is_uid
 from oculard.intake.contexts import COMMITMENT, COMMITMENT_INSTANCE
-from oculard.intake.header import UNPARSABLE
 from oculard.store.answers import Answers
 from oculard.store.deliveries import Deliveries
 
@@ -132,7 +132,7 @@ def _information(event: Any, name: str) -> Dataset:
     try:
         ds: Dataset = getattr(event, name)
         ds.decode()
-    except UNPARSABLE as why:
+    except UNREADABLE as why:
         raise BadRequest("unparsable", PROCESSING_FAILURE) from why
     return ds
 
@@ -155,7 +155,7 @@ def _referenced(ds: Dataset, keyword: str) -> list[tuple[str, str, int]]:
             )
             for item in ds.get(keyword) or ()
         ]
-    except UNPARSABLE as why:
+    except UNREADABLE as why:
         raise BadRequest("unparsable", PROCESSING_FAILURE) from why
     if len(found) > ITEMS_MAX:
         raise BadRequest("too-many-items", 0x0213)

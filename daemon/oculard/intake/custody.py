@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from oculard.dimse import UNREADABLE
 from oculard.errors import Rejected
 from oculard.imaging.facts import BadHeader, Facts, read_facts
-from oculard.intake.header import UNPARSABLE, BadDataSet, read_header
+from oculard.intake.header import BadDataSet, read_header
 from oculard.intake.policy import Call
 from oculard.settings import Store
 from oculard.store.instances import Arrival, Instances, Received
@@ -76,7 +77,7 @@ def facts_of(
         return read_facts(header)
     except BadHeader as why:
         raise BadDataSet(str(why), reason="bad-header", hint=str(why)) from why
-    except UNPARSABLE as why:
+    except UNREADABLE as why:
         raise BadDataSet(f"the header cannot be read: {type(why).__name__}", reason="bad-header") from why
 
 

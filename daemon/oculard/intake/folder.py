@@ -16,11 +16,12 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from oculard import log
 from oculard.decoders import Limits
+from oculard.dimse import UNREADABLE
 from oculard.errors import Rejected, Transient
 from oculard.imaging.facts import Facts
 from oculard.intake.contexts import TRANSFER_SYNTAXES, is_storage
 from oculard.intake.custody import Custody, Offer, facts_of
-from oculard.intake.header import UNPARSABLE, VRS
+from oculard.intake.header import VRS
 from oculard.intake.policy import Call
 from oculard.intake.topcon import converted
 from oculard.store.spool import PREAMBLE, Spool, Spooler, TooLarge
@@ -198,7 +199,7 @@ def _read_meta(head: bytes, meta_at: int) -> tuple[int, str]:
     try:
         meta = read_dataset(source, False, True, stop_when=_is_after_meta)
         syntax, storage_class = str(meta.get("TransferSyntaxUID") or ""), str(meta.get("MediaStorageSOPClassUID") or "")
-    except UNPARSABLE as why:
+    except UNREADABLE as why:
         raise NotImportable("its file meta information is broken", reason="bad-file-meta") from why
     if storage_class and not is_storage(storage_class):
         raise NotImportable("a directory or another file that is no instance", reason="not-storage")

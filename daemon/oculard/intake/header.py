@@ -12,11 +12,11 @@ from io import BytesIO
 from typing import BinaryIO, Protocol, cast
 
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
+from oculard.dimse import UNREADABLE
 from oculard.errors import Rejected
 from oculard.intake.quick import WANTED, Element, QuickHeader, quick_header
 from oculard.intake.stride import HEAD_BYTES, stride
@@ -33,21 +33,6 @@ PIXEL_GROUP = 0x7FE0
 SEQUENCES = frozenset({0x52009229, 0x52009230, 0x00221615})
 LONG_VRS = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
 VRS = LONG_VRS | {str(vr).encode() for vr in EXPLICIT_VR_LENGTH_16}
-# What pydicom raises for bytes that are no DICOM.
-UNPARSABLE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-    EOFError,
-    RecursionError,
-    struct.error,
-    InvalidDicomError,
-    BytesLengthException,  # of no kind above
-    OSError,  # a sequence without items
-)
 
 
 class BadDataSet(Rejected):
@@ -89,7 +74,7 @@ def read_header(
             return cast("Dataset", found)  # it gives what the facts ask for, and nothing else
     try:
         return read_dataset(BytesIO(header), implicit, syntax.is_little_endian)
-    except UNPARSABLE as why:
+    except UNREADABLE as why:
         raise BadDataSet(f"the header cannot be parsed: {type(why).__name__}") from why
 
 

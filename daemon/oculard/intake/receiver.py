@@ -10,11 +10,11 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
 from oculard import log
+from oculard.dimse import UNREADABLE
 from oculard.errors import Rejected
 from oculard.imaging.facts import is_uid
 from oculard.intake.codec import StoreCommand
 from oculard.intake.contexts import is_storage
-from oculard.intake.header import UNPARSABLE
 from oculard.store.spool import Spool, Spooler
 
 MESSAGE_BYTES_MAX = 16 << 20  # of a message that is no C-STORE: 10,000 references to commit to are about 2 MB
@@ -44,7 +44,7 @@ class Receiver(DIMSEServiceProvider):
                 return
             try:
                 self._receive(context_id, fragment)
-            except UNPARSABLE as why:
+            except UNREADABLE as why:
                 self.break_off(f"bad-message-{type(why).__name__}")
 
     @property

@@ -20,10 +20,10 @@ from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import P_DATA
 
 from oculard import log
+from oculard.dimse import UNREADABLE
 from oculard.intake.codec import P_DATA_TF, PDV_HEAD_BYTES, StoreCommand, read_store
 from oculard.intake.connection import PDU_BYTES_MAX, rearm_quick_ack
 from oculard.intake.floor import Progress
-from oculard.intake.header import UNPARSABLE
 from oculard.store.spool import Spool
 
 BUFFER_BYTES = 256 << 10
@@ -268,7 +268,7 @@ class Wire(DULServiceProvider):
         try:
             pdu, event = self._decode_pdu(whole)
             pdu.to_primitive()  # now, and not where its state machine would die of it, as of an A-ABORT from nobody
-        except (*UNPARSABLE, AssertionError) as why:  # pynetdicom asserts what items say of their lengths
+        except (*UNREADABLE, AssertionError) as why:  # pynetdicom asserts what items say of their lengths
             name = type(why).__name__
             logger.warning("association broken", reason="bad-message", why=name, association=self._association.id)
             self.event_queue.put(INVALID_PDU)
