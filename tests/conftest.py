@@ -18,6 +18,7 @@ from oculard.store.database import Database
 from peers import missing
 from real_data import DATA
 from shelf import Shelf
+from tls_samples import Authority, Pair
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -109,3 +110,15 @@ def clock() -> FakeClock:
 def shelf(database: Database, clock: FakeClock, tmp_path: Path) -> Shelf:
     """The whole store on one database, with short words to fill it."""
     return Shelf(database, clock, tmp_path / "vault")
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Who signs the certificates of a test."""
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def ours(authority: Authority) -> Pair:
+    """Our own certificate and its key."""
+    return authority.pair("oculard.clinic.test")

@@ -54,8 +54,12 @@ class Authority:
         """Its own certificate."""
         path = self.folder / f"{self.name}.pem"
         if not path.exists():
-            path.write_bytes(self._sign(self._subject, self.key.public_key(), days=30, is_authority=True))
+            path.write_bytes(self._sign(self._subject, self.key.public_key(), ends=in_days(30), is_authority=True))
         return path
+
+    def of_its_own(self, ends: datetime) -> bytes:
+        """A certificate that it signs for itself, and that is no authority's."""
+        return self._sign(self._subject, self.key.public_key(), ends=ends)
 
     def pair(self, name: str, *, days: float = 30.0, address: str = "127.0.0.1") -> Pair:
         """A new certificate and its key, written as who renews them should: whole files take the old ones' place."""
@@ -65,7 +69,7 @@ class Authority:
         private = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         replace(pair.key, private)
         pair.key.chmod(0o600)
-        replace(pair.certificate, self._sign(subject, key.public_key(), days=days, address=address, dns=name))
+        replace(pair.certificate, self._sign(subject, key.public_key(), ends=in_days(days), address=address, dns=name))
         return pair
 
     def revoke(self, *pairs: Pair) -> bytes:
@@ -84,12 +88,11 @@ class Authority:
         subject: x509.Name,
         key: Any,
         *,
-        days: float,
+        ends: datetime,
         is_authority: bool = False,
         address: str = "",
         dns: str = "",
     ) -> bytes:
-        ends = datetime.now(UTC) + timedelta(days=days)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._subject).public_key(key)
         builder = builder.serial_number(x509.random_serial_number())
         builder = builder.not_valid_before(ends - timedelta(days=400)).not_valid_after(ends)
@@ -98,6 +101,11 @@ class Authority:
             names = [x509.DNSName(dns), x509.IPAddress(ipaddress.ip_address(address))]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self.key, hashes.SHA256()).public_bytes(PEM)
+
+
+def in_days(days: float) -> datetime:
+    """A moment from now."""
+    return datetime.now(UTC) + timedelta(days=days)
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -240,8 +240,10 @@ class Glaucoma(Section):
     normative: Path | None = Field(
         None, description="Healthy eyes' thickness, made by `oculard-lab normative`; only deviation maps need it."
     )
-    layer_network: Path | None = Field(
-        None, description="Finds layers instead of our search: a file of `oculard-lab train layers`. None by default."
+    layer_network: str = Field(
+        "oct-layers",
+        min_length=1,
+        description="Finds layers where no device did: what comes with oculard, a folder of yours, or search.",
     )
     volume_voxels_max: int = Field(
         300_000_000, ge=1, description="A larger OCT volume is not decoded; one voxel takes one byte."

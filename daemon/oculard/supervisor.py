@@ -11,9 +11,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from oculard import log
-from oculard.app import IDLE_S, App, configure_log, is_dead, role_name, roles_of
+from oculard.app import App
 from oculard.errors import Misconfigured, Transient
 from oculard.job import backoff_s
+from oculard.loop import IDLE_S
+from oculard.process import configure_log, is_dead, role_name
+from oculard.roles import roles_of
 
 EXIT_MISUSE = 2
 RESTART_S_MAX = 30.0

@@ -20,8 +20,9 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
-from oculard_models.dicom_header import header_numbers, header_text
-from oculard_models.dicom_pixels import DECODER_ERRORS, DECODERS, LONG_BYTES, Undecodable, codestream_size
+from oculard_models.dicom_header import header_numbers, header_text, must_be_the_files
+from oculard_models.dicom_pixels import DECODER_ERRORS, DECODERS, Undecodable, codestream_size
+from oculard_models.header_file import LONG_BYTES
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, SEQUENCE_END, PIXEL_DATA = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0", (0x7FE0, 0x0010)
@@ -89,18 +90,20 @@ def read_layout(header: Dataset, voxels_max: int) -> Layout:
 
 
 def open_pixels(path: Path, layout: Layout) -> BinaryIO:
-    """The file at the head of its pixel data, or what of it was deflated."""
+    """The file at the head of its pixel data, or what of it was deflated. Raises Undecodable and OSError."""
     if layout.syntax != uid.DeflatedExplicitVRLittleEndian:
         file = path.open("rb")
         try:
             dcmread(file, stop_before_pixels=True, defer_size=LONG_BYTES)
         except DECODER_ERRORS as why:
             file.close()
+            must_be_the_files(why)
             raise Undecodable("pixels-undescribed", f"the pixels cannot be found: {type(why).__name__}") from why
         return file
     try:
         value = dcmread(path).PixelData
     except DECODER_ERRORS as why:
+        must_be_the_files(why)
         raise Undecodable("pixels-undecodable", f"the pixels cannot be inflated: {type(why).__name__}") from why
     return io.BytesIO(struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, len(value)) + value)
 

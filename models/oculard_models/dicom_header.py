@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from typing import Any
 
@@ -23,6 +24,18 @@ UNREADABLE = (  # what pydicom raises on values that are not what their VR says;
 )
 
 
+def must_be_the_files(why: BaseException) -> None:
+    """Raise what the system said of reading a file, also where a parser hid it behind an error of its own.
+
+    That is the vault's trouble, and it may pass. Parsers raise OSError of their own, which say nothing of the disk.
+    """
+    behind: BaseException | None = why
+    while behind is not None:
+        if isinstance(behind, OSError) and behind.errno not in (None, errno.EINVAL):  # a place that no file has
+            raise behind
+        behind = behind.__cause__ or behind.__context__
+
+
 def header_items(ds: Dataset, keyword: str) -> list[Dataset]:
     """A sequence's items; none when it is absent or cannot be decoded."""
     value = header_value(ds, keyword)
@@ -30,10 +43,14 @@ def header_items(ds: Dataset, keyword: str) -> list[Dataset]:
 
 
 def header_value(ds: Dataset, keyword: str) -> Any:
-    """An element's value, or None when it is absent or cannot be decoded: a bad value is not a reason to refuse."""
+    """An element's value, or None when it is absent or cannot be decoded: a bad value is not a reason to refuse.
+
+    Raises OSError when a long value, which is still in the file, cannot be read.
+    """
     try:
         return ds.get(keyword)
-    except UNREADABLE:
+    except UNREADABLE as why:
+        must_be_the_files(why)
         return None
 
 

@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from oculard_models.dicom_geometry import Geometry, Unfit
-from oculard_models.dicom_header import UNREADABLE, header_items, header_numbers, header_text
+from oculard_models.dicom_header import UNREADABLE, header_items, header_numbers, header_text, must_be_the_files
 from oculard_models.dicom_pixels import DECODER_ERRORS, Undecodable
 from oculard_models.volumes.volume import Layers
 
@@ -69,6 +69,7 @@ def read_layers(path: Path, geometry: Geometry, *, volume_uid: str, frame_of_ref
     except (Unfit, Undecodable):
         raise
     except DECODER_ERRORS as why:
+        must_be_the_files(why)
         raise Undecodable("pixels-undecodable", f"the layers cannot be read: {type(why).__name__}") from why
     return _checked(found, geometry)
 

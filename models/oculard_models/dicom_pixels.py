@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import struct
 import warnings
@@ -18,9 +17,12 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
+
+from oculard_models.dicom_header import must_be_the_files
+from oculard_models.header_file import DEFLATED_BYTES_MAX, LONG_BYTES, HeaderFile
 
 # One decoder for each transfer syntax, the most robust there is: with none named, pydicom tries all that are installed
 # in turn, and on damaged data the last one takes the whole process with it.
@@ -39,10 +41,9 @@ DECODERS = {
     uid.RLELossless: "pylibjpeg",
 }
 # Decoders raise whatever their C libraries gave them; all of it means the same: this image has no pixels for us.
-LONG_BYTES = 64 << 10
 PIECE_BYTES = 1 << 20
-INFLATED_MAX = 256 << 20
-FILE_META_FROM = 144  # preamble, prefix and the group length element itself (PS3.10 7.1)
+INFLATED_MAX = DEFLATED_BYTES_MAX
+META_GROUP = 2
 START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 DECODER_ERRORS = (
     ValueError,
@@ -69,12 +70,6 @@ class Undecodable(ValueError):
         super().__init__(message)
 
 
-def _must_be_the_images(why: Exception) -> None:
-    """Raise on what the system says of a file: that is the vault's trouble. Parsers raise OSError of their own."""
-    if isinstance(why, OSError) and why.errno not in (None, errno.EINVAL):  # a place that no file has is the image's
-        raise why
-
-
 def _refuse_segments(header: Dataset) -> None:
     """Refuse palettes in segments (PS3.3 C.7.9.2): few bytes unfold to gigabytes, and no eye device has them."""
     if any(f"Segmented{colour}PaletteColorLookupTableData" in header for colour in ("Red", "Green", "Blue")):
@@ -87,12 +82,14 @@ def read_header(path: Path) -> Dataset:
     Values longer than LONG_BYTES stay in the file. Raises Undecodable; OSError when the file cannot be read.
     """
     try:
-        _check_inflated_size(path)
-        return dcmread(path, stop_before_pixels=True, defer_size=LONG_BYTES)
+        with HeaderFile(path) as file:
+            _check_inflated_size(file, path)
+            file.seek(0)
+            return dcmread(file, stop_before_pixels=True, defer_size=LONG_BYTES)
     except Undecodable:
         raise
     except DECODER_ERRORS as why:
-        _must_be_the_images(why)
+        must_be_the_files(why)
         raise Undecodable("header-unreadable", f"the header cannot be read: {type(why).__name__}") from why
 
 
@@ -125,6 +122,7 @@ def read_values(path: Path, *, pixels_max: int) -> npt.NDArray[np.int32]:
         if meaning == "PALETTE COLOR":
             values = apply_color_lut(values, dcmread(path, stop_before_pixels=True))
     except DECODER_ERRORS as why:
+        must_be_the_files(why)
         raise Undecodable("pixels-undescribed", "the header does not describe its pixels") from why
     if values.shape not in ((rows, columns), (rows, columns, 3)) or values.dtype.kind not in "iu":
         raise Undecodable("pixels-inconsistent", f"decoded {values.shape} of {values.dtype} for {rows} x {columns}")
@@ -164,7 +162,7 @@ def _decoded(path: Path, header: Dataset, size: tuple[int, int]) -> npt.NDArray[
     except Undecodable:
         raise
     except DECODER_ERRORS as why:
-        _must_be_the_images(why)
+        must_be_the_files(why)
         raise Undecodable("pixels-undecodable", f"the pixels cannot be decoded: {type(why).__name__}") from why
 
 
@@ -205,16 +203,17 @@ def codestream_size(frame: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _check_inflated_size(path: Path) -> None:
+def _check_inflated_size(file: HeaderFile, path: Path) -> None:
     """Refuse a deflated data set that inflates to more than an eye's photograph, before anything inflates it."""
-    with path.open("rb") as file:
-        meta = read_file_meta_info(path)
-        if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
-            return
-        file.seek(meta.FileMetaInformationGroupLength + FILE_META_FROM)
+    read_preamble(file, force=False)  # type: ignore[arg-type]  # it reads
+    meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != META_GROUP)  # type: ignore[arg-type]
+    if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+        return
+    with path.open("rb") as deflated:
+        deflated.seek(file.tell())
         inflater, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while inflated <= INFLATED_MAX and not inflater.eof:
-            rest = inflater.unconsumed_tail or file.read(PIECE_BYTES)
+            rest = inflater.unconsumed_tail or deflated.read(PIECE_BYTES)
             if not rest:
                 return
             inflated += len(inflater.decompress(rest, PIECE_BYTES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -71,6 +71,9 @@ class Strict(BaseModel):
     """Unknown keys are errors, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+M = TypeVar("M", bound=Strict)
 
 
 class Weights(Strict):
@@ -273,9 +276,14 @@ class Manifest(Strict):
 
 def read_manifest(folder: Path) -> Manifest:
     """Read and check `manifest.toml` of a bundle's folder. Raises BundleRefused, which names what is wrong."""
+    return read_as(Manifest, folder)
+
+
+def read_as(kind: type[M], folder: Path) -> M:
+    """Read `manifest.toml` of a folder as one kind of manifest. Raises BundleRefused, which names what is wrong."""
     path = folder / "manifest.toml"
     try:
-        return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise BundleRefused(f"bundle `{folder.name}` has no manifest.toml") from None
     except OSError as why:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oculard_models.manifest import BundleRefused, Manifest, read_manifest
+from oculard_models.manifest import BundleRefused, Manifest, Weights, read_manifest
 
 BUNDLES = Path(__file__).parent / "bundles"  # what we ship
 
@@ -32,15 +32,7 @@ class Bundle:
 
     def load(self) -> bytes:
         """Read the weights once and check their digest on the bytes that are returned. Raises BundleRefused."""
-        weights = self.manifest.weights
-        content = _content(self.folder, weights.file, WEIGHTS_MAX_BYTES)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != weights.sha256:
-            raise BundleRefused(
-                f"bundle `{self.folder.name}`: {weights.file} has the digest {digest}, the manifest says"
-                f" {weights.sha256}; hint: was one of them replaced without the other?"
-            )
-        return content
+        return checked_weights(self.folder, self.manifest.weights)
 
     def golden_image(self) -> bytes:
         """Read the picture of the self-test, a PNG file. Raises BundleRefused."""
@@ -80,17 +72,35 @@ def find_bundles(folders: Sequence[Path] = ()) -> tuple[list[Bundle], list[Refus
 
 def read_bundle(folder: Path) -> Bundle:
     """Read one bundle's manifest and card and see that its files are there. Raises BundleRefused, naming the part."""
-    _part(folder, MANIFEST, TEXT_MAX_BYTES)
+    part(folder, MANIFEST, TEXT_MAX_BYTES)
     manifest = read_manifest(folder)
+    card = read_card(folder)
+    part(folder, manifest.weights.file, WEIGHTS_MAX_BYTES)
+    part(folder, manifest.golden.image, GOLDEN_MAX_BYTES)
+    return Bundle(folder=folder, manifest=manifest, card=card)
+
+
+def read_card(folder: Path) -> str:
+    """Read the card that travels with weights. Raises BundleRefused."""
     try:
         card = _content(folder, CARD, TEXT_MAX_BYTES).decode("utf-8")
     except UnicodeDecodeError as why:
         raise BundleRefused(f"bundle `{folder.name}`: {CARD} is not UTF-8: {why}") from why
     if not card.strip():
         raise BundleRefused(f"bundle `{folder.name}`: {CARD} is empty; hint: say what the model was trained on")
-    _part(folder, manifest.weights.file, WEIGHTS_MAX_BYTES)
-    _part(folder, manifest.golden.image, GOLDEN_MAX_BYTES)
-    return Bundle(folder=folder, manifest=manifest, card=card)
+    return card
+
+
+def checked_weights(folder: Path, weights: Weights) -> bytes:
+    """Read weights once and check their digest on the bytes that are returned. Raises BundleRefused."""
+    content = _content(folder, weights.file, WEIGHTS_MAX_BYTES)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != weights.sha256:
+        raise BundleRefused(
+            f"bundle `{folder.name}`: {weights.file} has the digest {digest}, the manifest says"
+            f" {weights.sha256}; hint: was one of them replaced without the other?"
+        )
+    return content
 
 
 def _must_be_new(bundle: Bundle, known: dict[str, Bundle]) -> None:
@@ -103,7 +113,7 @@ def _must_be_new(bundle: Bundle, known: dict[str, Bundle]) -> None:
         )
 
 
-def _part(folder: Path, name: str, max_bytes: int) -> Path:
+def part(folder: Path, name: str, max_bytes: int) -> Path:
     """Return the path of a bundle's file: a plain file of a sane size that lies in the folder itself."""
     path = folder / name
     try:
@@ -122,7 +132,7 @@ def _part(folder: Path, name: str, max_bytes: int) -> Path:
 
 def _content(folder: Path, name: str, max_bytes: int) -> bytes:
     """Read a bundle's file."""
-    path = _part(folder, name, max_bytes)
+    path = part(folder, name, max_bytes)
     try:
         return path.read_bytes()
     except OSError as why:

@@ -1,6 +1,6 @@
 """Intake side by side: the same files to our intake, to Orthanc and to DCMTK's storescp, in turn, pair after pair.
 
-`limit` is what the machine does at best with them: from a socket into a file, synced, and nothing else.
+`limit` is what the machine does at best with them: from as many sockets into files, synced, and nothing else.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _rounds(load: Path, work: Path, associations: int, size: int) -> Figures:
                 if name == shown:
                     figures[key].append(1000 * cpu_s / len(files))
             if name == "oculard":
-                figures["limit"].append(limit_mb_s(files, work))
+                figures["limit"].append(limit_mb_s(files, work, associations))
     return figures
 
 

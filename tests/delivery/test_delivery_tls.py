@@ -27,16 +27,6 @@ Start = Callable[..., StoreScp]
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def ours(authority: Authority) -> Pair:
-    return authority.pair("oculard.clinic.test")
-
-
-@pytest.fixture
 def pacs(authority: Authority, tmp_path: Path) -> Iterator[Start]:
     """Starts DCMTK's storescp with TLS."""
     with ExitStack() as stack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -23,17 +24,20 @@ from oculard.errors import Misconfigured
 from oculard.inference import volume, volume_photograph
 from oculard.inference.case import Case, Stopwatch
 from oculard.inference.estimators import EstimatorRefused, Estimators, families
+from oculard.inference.layer_finder import LayerFinder, layer_finder
+from oculard.inference.refused import refused_models
 from oculard.report.panels import LINE_PX
 from oculard.report.read import ReadReport
-from oculard.settings import Glaucoma
+from oculard.settings import Glaucoma, Settings
 from oculard_models import dicom_geometry
 from oculard_models.contract import Classified, EstimateFailed, said_alone
 from oculard_models.data.painted_layers import wrap_surfaces
 from oculard_models.data.painted_study import code, painted_uid
-from oculard_models.runners.layer_network import LayerNetwork
+from oculard_models.layer_manifest import NETWORKS, SHIPPED, read_layer_folder
+from oculard_models.runners.layer_network import LayerNetwork, load_layer_folder
 from oculard_models.volumes.centres import find_centres
 from oculard_models.volumes.grid import sampled
-from oculard_models.volumes.learned import BATCH, BOUNDARIES, in_grid, network_grid
+from oculard_models.volumes.learned import BATCH, BOUNDARIES, in_grid, learned_layers, network_grid
 from oculard_models.volumes.normative import (
     FEWEST_EYES,
     NORMATIVE_MAPS,
@@ -42,11 +46,15 @@ from oculard_models.volumes.normative import (
     read_normative,
     to_bytes,
 )
-from oculard_models.volumes.segment import segment_layers
 from oculard_models.volumes.types import DISC_TYPES
 from oculard_models.volumes.views import make_views
 from oculard_models.volumes.volume import Scan
 
+MANIFEST = read_layer_folder(NETWORKS / SHIPPED).manifest
+BY_NETWORK = (
+    f"found by oculard with the network {SHIPPED} {MANIFEST.version}, sha256 {MANIFEST.weights.sha256},"
+    " learnt from painted volumes alone"
+)
 CONCEPTS = dict(zip(DISC_TYPES, ("GL-P-NO", "GL-P-FI", "GL-P-GE", "GL-P-MY", "GL-P-SS"), strict=True))
 
 
@@ -80,7 +88,7 @@ def probabilities(report: ReadReport) -> dict[str, float | None]:
 def truth(eye: str) -> tuple[Any, Any]:
     """What the test's bundle says of the views that are made of the painted volume of an eye."""
     shown = painted(eye).volume
-    layers = segment_layers(shown)
+    layers = learned_layers(shown, load_layer_folder(NETWORKS / SHIPPED))
     views = make_views(shown, layers, find_centres(shown, layers), VIEWS, SIDE_PX)
     return expected(np.stack([views[name] for name in VIEWS]))
 
@@ -112,7 +120,7 @@ def test_what_the_class_depends_on_is_a_parameter(bench: OctBench) -> None:
     parameters = dict(one.split("=", 1) for one in report.model.parameters)
     assert parameters["volume"] == f"{FRAMES} frames of {DEPTH} x {COLUMNS}"
     assert parameters["spacing-um"] == "150 x 8.988 x 62.5"
-    assert parameters["layers"] == "found by oculard"
+    assert parameters["layers"] == BY_NETWORK
     assert parameters["views"] == ", ".join(VIEWS)
     assert parameters["disc-center"].startswith("frame ")
     assert "share of views" in parameters["certainty"]
@@ -376,7 +384,7 @@ def test_layers_of_another_volume_are_not_read(bench: OctBench) -> None:
     bench.receive(scan("a"), surfaces("s", scan("b")))
     (report,) = bench.work()
 
-    assert layers(report) == "found by oculard"
+    assert layers(report) == BY_NETWORK
 
 
 def test_layers_that_contradict_themselves_are_said(bench: OctBench) -> None:
@@ -386,7 +394,7 @@ def test_layers_that_contradict_themselves_are_said(bench: OctBench) -> None:
     bench.receive(seen, surfaces("s", seen, layers=wrong))
     (report,) = bench.work()
 
-    assert layers(report) == "found by oculard, the device's own are not usable: layers-implausible"
+    assert layers(report) == f"{BY_NETWORK}, the device's own are not usable: layers-implausible"
     assert report.outcome == "complete"
 
 
@@ -431,19 +439,104 @@ def test_a_normative_set_is_read_once_at_the_start(make: Callable[..., OctBench]
 
 
 def test_a_wrong_normative_set_stops_the_start(tmp_path: Path) -> None:
-    """A file that is none, or is not there, is a wrong configuration."""
+    """A file that is none, or is not there, is a wrong configuration; so is a network that is no folder."""
     (tmp_path / "wrong").write_bytes(b"no archive")
     for name in ("wrong", "absent"):
         with pytest.raises(Misconfigured, match=r"\[glaucoma\] normative"):
             volume.volumes(Glaucoma(normative=tmp_path / name))
-        with pytest.raises(Misconfigured, match=r"\[glaucoma\] layer_network"):
-            volume.volumes(Glaucoma(layer_network=tmp_path / name))
+        with pytest.raises(Misconfigured, match=r"\[glaucoma\] layer_network.*not a folder"):
+            volume.volumes(Glaucoma(layer_network=str(tmp_path / name)))
 
 
 def layer_network(answer: Callable[[Any], Any]) -> LayerNetwork:
     """A network for layers whose session says what a test wants."""
     session = SimpleNamespace(run=lambda _, given: answer(given["seen"]))
-    return LayerNetwork(session=session, sha256="0" * 64, command="")  # type: ignore[arg-type]  # it runs
+    return LayerNetwork(
+        session=session,  # type: ignore[arg-type]  # it runs
+        sha256="0" * 64,
+        command="",
+        name="ours 2.0.0",
+        learnt_from="nothing",
+    )
+
+
+def finds(bench: OctBench, finder: LayerFinder) -> None:
+    """Let another find the layers of a bench."""
+    object.__setattr__(bench.worker, "volumes", volume.Volumes(layers=finder))
+
+
+def altered(tmp_path: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
+    """A copy of the folder that comes with oculard in which one file is another."""
+    folder = tmp_path / "oct-ours"
+    shutil.copytree(NETWORKS / SHIPPED, folder)
+    (folder / name).write_bytes(change((folder / name).read_bytes()))
+    return folder
+
+
+def test_the_search_finds_the_layers_where_it_is_named(make: Callable[..., OctBench]) -> None:
+    """One word in the configuration, and no network is asked; the report says so."""
+    bench = make()
+    finds(bench, layer_finder(Glaucoma(layer_network="search"), threads=1))
+    bench.receive(scan("a"))
+    (report,) = bench.work()
+
+    assert layers(report) == "found by oculard by graph search"
+    assert report.outcome == "complete"
+
+
+def test_the_network_that_comes_with_oculard_is_the_default() -> None:
+    """What the settings name is the folder that is shipped."""
+    assert Glaucoma().layer_network == SHIPPED
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("model.onnx", lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+        ("model.onnx", lambda content: content[:1000]),
+        ("manifest.toml", lambda content: content.replace(b"sha256", b"sha1")),
+        ("card.md", lambda content: b" "),
+    ],
+)
+def test_a_refused_network_fails_the_job_and_never_searches(
+    name: str, change: Callable[[bytes], bytes], make: Callable[..., OctBench], tmp_path: Path
+) -> None:
+    """Another digest, or a part that is wrong: the job fails with the bundle's reason, and its report says why."""
+    bench = make()
+    finds(bench, layer_finder(Glaucoma(layer_network=str(altered(tmp_path, name, change))), threads=1))
+    bench.receive(scan("a"))
+    (report,) = bench.work()
+
+    assert (bench.job()["state"], bench.job()["reason"]) == ("failed", "bundle-refused")
+    assert report.outcome == "failed"
+    assert {finding.value for finding in report.findings} == {None}
+    assert "the network for layers cannot be used" in report.remark
+
+
+def test_the_devices_own_layers_need_no_network(make: Callable[..., OctBench], tmp_path: Path) -> None:
+    """Where the device sent its layers, a refused network does not matter."""
+    bench = make()
+    wrong = altered(tmp_path, "model.onnx", lambda content: content[::-1])
+    finds(bench, layer_finder(Glaucoma(layer_network=str(wrong)), threads=1))
+    seen = scan("a")
+    bench.receive(seen, surfaces("s", seen))
+    (report,) = bench.work()
+
+    assert report.outcome == "complete"
+    assert layers(report).startswith("found by the device")
+
+
+def test_a_refused_network_is_an_alarm_under_its_name(tmp_path: Path) -> None:
+    """Whoever looks after the installation is told which folder it is."""
+    wrong = altered(tmp_path, "model.onnx", lambda content: content[::-1])
+    settings = Settings(glaucoma=Glaucoma(layer_network=str(wrong)))
+    finder = layer_finder(settings.glaucoma, threads=1)
+    gate = SimpleNamespace(is_refused=False)
+    estimators = SimpleNamespace(refused=set())
+
+    assert refused_models(settings, [], estimators, gate, finder) == set()  # type: ignore[arg-type]  # nothing loaded
+    finder.load()
+    assert refused_models(settings, [], estimators, gate, finder) == {"oct-ours"}  # type: ignore[arg-type]
 
 
 def test_a_network_finds_the_layers_where_one_is_named(make: Callable[..., OctBench]) -> None:
@@ -462,12 +555,12 @@ def test_a_network_finds_the_layers_where_one_is_named(make: Callable[..., OctBe
         return rows.astype(np.float32), there.astype(np.float32)
 
     bench = make()
-    object.__setattr__(bench.worker, "volumes", volume.Volumes(layer_network=layer_network(answer)))
+    finds(bench, LayerFinder(lambda: layer_network(answer)))
     bench.receive(scan("a"))
     (report,) = bench.work()
 
     assert report.outcome == "complete"
-    assert f"layers=found by oculard with the network sha256 {'0' * 64}" in report.model.parameters
+    assert layers(report) == f"found by oculard with the network ours 2.0.0, sha256 {'0' * 64}, learnt from nothing"
 
 
 @pytest.mark.parametrize("fault", ["error", "nonsense"])
@@ -480,12 +573,12 @@ def test_a_network_that_fails_gives_way_to_the_search(fault: str, make: Callable
         return np.full((len(seen), 4, seen.shape[3]), np.nan), np.ones((len(seen), 2, seen.shape[3]))
 
     bench = make()
-    object.__setattr__(bench.worker, "volumes", volume.Volumes(layer_network=layer_network(answer)))
+    finds(bench, LayerFinder(lambda: layer_network(answer)))
     bench.receive(scan("a"))
     (report,) = bench.work()
 
     assert report.outcome == "complete"
-    assert "layers=found by oculard, because the network for layers ended with an error" in report.model.parameters
+    assert layers(report) == "found by oculard by graph search, because the network for layers ended with an error"
 
 
 @pytest.mark.parametrize("name", ["tea-leaves", "photographs"])

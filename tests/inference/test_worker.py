@@ -90,6 +90,23 @@ def test_one_bad_image_does_not_spoil_the_eye(bench: Bench) -> None:
     assert {source for finding in report.findings for source in finding.sources} == {painted_uid("a")}
 
 
+def test_nothing_is_said_of_bytes_that_did_not_come(bench: Bench) -> None:
+    """A kept photograph was changed and can still be decoded: its job fails, its neighbour's does not."""
+    bench.receive(photograph("altered"), photograph("fine", "L"))
+    with bench.shelf.database.read() as connection:
+        query = f"SELECT path FROM instance WHERE sop_instance_uid = '{painted_uid('altered')}'"
+        path = bench.shelf.vault.path(connection.exec_driver_sql(query).scalar_one())
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(content)
+    (report,) = bench.work()
+
+    assert report.images[0].sop_instance_uid == painted_uid("fine")
+    assert bench.shelf.jobs.queue.counts() == {"reported": 1, "failed": 1}
+    assert [alarm.name for alarm in bench.shelf.alarms.standing()] == ["job-without-report"]
+
+
 def broken_jpeg(name: str) -> FileDataset:
     """A photograph whose pixels are no JPEG at all."""
     from pydicom.encaps import encapsulate

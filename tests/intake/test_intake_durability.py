@@ -136,20 +136,6 @@ def test_a_disk_that_reaches_its_mark_meanwhile_ends_the_transfer(make_site: Cal
     assert site.rows() == []
 
 
-def test_a_large_data_set_that_cannot_be_read_back_is_refused(site: Site, device: Device) -> None:
-    """Its digest is taken from what lies in the spool: a file that is shorter than what came is no custody."""
-    large = photograph(PixelData=bytes(2 * spool_module.LARGE_BYTES))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spool_module.os, "preadv", lambda *_: 0)
-        status = device.send_dataset(large)
-
-    assert (status.Status, "read back" in status.ErrorComment) == (0xA700, True)
-    assert site.rows() == []
-    assert device.send_dataset(large).Status == 0x0000
-    site.wait_idle()
-    assert site.spooled() == []
-
-
 def test_an_instance_above_the_limit_is_refused(make_site: Callable[..., Site]) -> None:
     """The rest of what is too large is swallowed, answered, and leaves no file."""
     site = make_site(store={"instance_max_gib": 0.001})

@@ -12,7 +12,7 @@ from bench.receivers import oculard
 
 LOADED = """
 import sys
-import oculard.app
+import oculard.roles
 from oculard.intake.lean import load_dicom
 load_dicom()
 import oculard.intake.role, oculard.intake.answering

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from devices import Device, Site, photograph
-from oculard.app import roles_of
 from oculard.errors import Misconfigured
+from oculard.roles import roles_of
 from oculard.settings import Intake, Settings
 from oculard.store.instances import Arrival, Received
 from peers import free_port

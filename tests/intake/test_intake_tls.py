@@ -35,16 +35,6 @@ Said = list[dict[str, Any]]
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def ours(authority: Authority) -> Pair:
-    return authority.pair("oculard.clinic.test")
-
-
-@pytest.fixture
 def theirs(authority: Authority) -> Pair:
     return authority.pair("device.clinic.test")
 

@@ -19,10 +19,14 @@ from oculard_models.data.harder_volume import BOUNDARIES, noisy, shadowed, tilte
 from oculard_models.data.paint_oct import PaintedVolume, draw_eye, paint_volume
 from oculard_models.data.volumes import VolumeUnusable, read_volume_file
 from oculard_models.evaluate.layer_errors import CENTRE, compare_layers, layer_errors
+from oculard_models.evaluate.layer_study import Finder
 from oculard_models.lab import app
+from oculard_models.layer_manifest import NETWORKS, SHIPPED
+from oculard_models.runners.layer_network import LayerNetwork, load_layer_folder
 from oculard_models.volumes import normative as normative_sets
 from oculard_models.volumes.centres import Centres, find_centres
 from oculard_models.volumes.grid import Grid, fine_grid, means, resampled
+from oculard_models.volumes.learned import learned_layers
 from oculard_models.volumes.segment import segment_layers
 from oculard_models.volumes.sequence import usual_sequence
 from oculard_models.volumes.sweep import find_surface
@@ -43,9 +47,26 @@ def painted(disc_type: str = "generalized-enlargement", seed: int = 3, eye: str 
 
 
 @cache
-def found(one: PaintedVolume) -> Layers:
+def shipped() -> LayerNetwork:
+    """The network that comes with oculard."""
+    return load_layer_folder(NETWORKS / SHIPPED)
+
+
+def by_network(volume: Volume) -> Layers:
+    """The layers as the daemon finds them."""
+    return learned_layers(volume, shipped())
+
+
+@pytest.fixture(params=[segment_layers, by_network], ids=["search", "network"])
+def find(request: pytest.FixtureRequest) -> Finder:
+    """Whoever finds layers must do all of this: the graph search, and the network that comes with oculard."""
+    return request.param
+
+
+@cache
+def found(one: PaintedVolume, find: Finder) -> Layers:
     """Find its layers; each once."""
-    return segment_layers(one.volume)
+    return find(one.volume)
 
 
 def errors(layers: Layers, truth: Layers, spacing: Spacing) -> dict[str, float]:
@@ -62,10 +83,10 @@ def off_um(at: tuple[float, float] | None, truth: tuple[float, float] | None, sp
 
 
 @pytest.mark.parametrize("disc_type", DISC_TYPES)
-def test_boundaries_and_disc_are_found(disc_type: str):
+def test_boundaries_and_disc_are_found(disc_type: str, find: Finder):
     """On every type of disc each boundary is found to within a few micrometres, and so is the disc's centre."""
     one = painted(disc_type)
-    layers = found(one)
+    layers = found(one, find)
 
     for what, mean in errors(layers, one.layers, one.volume.spacing).items():
         assert mean < MOST_PX[what], what
@@ -74,31 +95,31 @@ def test_boundaries_and_disc_are_found(disc_type: str):
 
 
 @pytest.mark.parametrize(("harder", "factor"), [(noisy, 1.6), (shadowed, 2.5), (tilted, 1.3)])
-def test_noise_shadows_and_tilt_cost_little(harder, factor: float):
+def test_noise_shadows_and_tilt_cost_little(harder, factor: float, find: Finder):
     """What a cataract, opacities, blinks and a crooked eye do makes it worse, but not wrong."""
     one = painted()
     volume, truth = harder(one.volume, one.layers, 1)
-    layers = segment_layers(volume)
+    layers = find(volume)
 
     for what, mean in errors(layers, truth, volume.spacing).items():
         assert mean < factor * MOST_PX[what], what
 
 
-def test_a_crescent_is_not_the_disc():
+def test_a_crescent_is_not_the_disc(find: Finder):
     """Beside a myopic disc the pigment is missing; centre and size stay those of the opening."""
     eye = draw_eye(11, "myopic")
     eye = replace(eye, disc=replace(eye.disc, crescent_mm=0.7, crescent_round=0.1, crescent_angle=0.0))
     one = paint_volume(eye, frames=64, depth=443, columns=256)
-    layers = segment_layers(one.volume)
+    layers = find(one.volume)
 
     assert off_um(find_centres(one.volume, layers).disc, one.disc_centre, one.volume.spacing) < CENTRE_UM
     opening = np.isnan(layers.bm).mean()
     assert opening == pytest.approx(np.isnan(one.layers.bm).mean(), rel=0.35)
 
 
-def test_order_is_kept_and_the_opening_is_empty():
+def test_order_is_kept_and_the_opening_is_empty(find: Finder):
     """Boundaries never cross; in the opening of Bruch's membrane there is ILM alone."""
-    layers = found(painted())
+    layers = found(painted(), find)
     whole = np.isfinite(layers.bm)
 
     assert np.isfinite(layers.ilm).mean() > 0.99
@@ -109,34 +130,34 @@ def test_order_is_kept_and_the_opening_is_empty():
         assert (getattr(layers, upper)[whole] <= getattr(layers, lower)[whole]).all(), (upper, lower)
 
 
-def test_a_macula_volume_has_a_fovea_and_no_disc():
+def test_a_macula_volume_has_a_fovea_and_no_disc(find: Finder):
     """The pit is found; what is not there is not found."""
     one = painted(scan=Scan.MACULA)
-    centres = find_centres(one.volume, found(one))
+    centres = find_centres(one.volume, found(one, find))
 
     assert centres.disc is None
     assert off_um(centres.fovea, one.fovea_centre, one.volume.spacing) < 2 * CENTRE_UM
 
 
-def test_a_disc_volume_has_no_fovea():
+def test_a_disc_volume_has_no_fovea(find: Finder):
     """Without the macula in the volume nothing is called its fovea."""
-    assert all(find_centres(one.volume, found(one)).fovea is None for one in map(painted, DISC_TYPES))
+    assert all(find_centres(one.volume, found(one, find)).fovea is None for one in map(painted, DISC_TYPES))
 
 
 @pytest.mark.parametrize("eye", ["R", "L"])
-def test_a_wide_volume_has_both(eye: str):
+def test_a_wide_volume_has_both(eye: str, find: Finder):
     """Disc and fovea are found in one, in either eye."""
     one = painted(eye=eye, scan=Scan.WIDE)
-    centres = find_centres(one.volume, found(one))
+    centres = find_centres(one.volume, found(one, find))
 
     assert off_um(centres.disc, one.disc_centre, one.volume.spacing) < CENTRE_UM
     assert off_um(centres.fovea, one.fovea_centre, one.volume.spacing) < 400.0  # frames are 140 um apart
 
 
-def test_a_fovea_on_the_wrong_side_is_none():
+def test_a_fovea_on_the_wrong_side_is_none(find: Finder):
     """In a volume that is said to be the other eye's, the pit lies on the nasal side, and is not called a fovea."""
     one = painted(scan=Scan.WIDE)
-    centres = find_centres(replace(one.volume, eye="L"), found(one))
+    centres = find_centres(replace(one.volume, eye="L"), found(one, find))
 
     assert centres.disc is not None
     assert centres.fovea is None
@@ -169,33 +190,33 @@ def pixels_of(kind: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["black", "white", "noise", "dim", "upside down", "vitreous", "tiny"])
-def test_where_no_retina_is_no_layer_is_found(kind: str):
+def test_where_no_retina_is_no_layer_is_found(kind: str, find: Finder):
     """Noise, nothing, and a picture that stands on its head have no layers and no disc."""
     volume = Volume(pixels=pixels_of(kind), spacing=painted().volume.spacing, eye="R")
-    layers = segment_layers(volume)
+    layers = find(volume)
 
     assert all(np.isnan(getattr(layers, name)).all() for name in BOUNDARIES)
     assert find_centres(volume, layers) == Centres()
 
 
-def test_frames_without_a_retina_have_no_layers():
+def test_frames_without_a_retina_have_no_layers(find: Finder):
     """Frames that show noise alone, as behind an eyelid, are empty; the others are as they would be without them."""
     one = painted()
     pixels = one.volume.pixels.copy()
     noise = pixels[:12, :60]  # vitreous
     pixels[:12] = np.tile(noise, (1, 8, 1))[:, : pixels.shape[1]]
-    layers = segment_layers(replace(one.volume, pixels=pixels))
+    layers = find(replace(one.volume, pixels=pixels))
 
     assert np.isnan(layers.ilm[:9]).mean() > 0.95
     assert np.isfinite(layers.ilm[14:]).mean() > 0.99
 
 
-def test_a_frame_or_a_column_alone_is_segmented():
+def test_a_frame_or_a_column_alone_is_segmented(find: Finder):
     """Nothing needs neighbours on all sides."""
     pixels = painted().volume.pixels
     for part in (pixels[10:11], pixels[:, :, 20:21]):
         volume = Volume(pixels=np.ascontiguousarray(part), spacing=painted().volume.spacing, eye="R")
-        assert np.isfinite(segment_layers(volume).ilm).mean() > 0.9
+        assert np.isfinite(find(volume).ilm).mean() > 0.9
 
 
 def test_the_surface_is_smooth_between_frames_and_columns():
@@ -272,11 +293,13 @@ def test_errors_are_told_by_boundary_map_and_centre():
 
 def test_layers_command_measures_painted_volumes(tmp_path: Path):
     """The table has a row a condition and boundary, on stdout and as CSV, and the drawn volume is a picture."""
-    done = LAB.invoke(app, ["layers", "--painted", "1", "--frames", "32", "--out", str(tmp_path), "--json"])
+    given = ["--painted", "1", "--frames", "32", "--network", "search", "--out", str(tmp_path), "--json"]
+    done = LAB.invoke(app, ["layers", *given])
 
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout)
-    assert {row["volumes"] for row in rows} == {"as painted", "noise", "shadows", "tilt", "foreign"}
+    assert {row["volumes"] for row in rows} == {"as painted", "noise", "shadows", "tilt", "foreign", "foreign 2"}
+    assert {row["found by"] for row in rows} == {"search"}
     assert {row["what"] for row in rows} >= {"ILM", "RNFL/GCL", "IPL/INL", "BM", "RNFL thickness", "GCC thickness"}
     with (tmp_path / "layers.csv").open(newline="", encoding="utf-8") as file:
         assert [row["mean"] for row in csv.DictReader(file)] == [row["mean"] for row in rows]

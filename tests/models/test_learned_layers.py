@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,16 @@ from oculard_models.data.paint_oct import draw_eye, paint_volume
 from oculard_models.evaluate.layer_errors import NEAR_UM, near_disc
 from oculard_models.lab import app
 from oculard_models.runners.layer_network import NetworkWrong, load_layer_network
-from oculard_models.volumes.learned import BOUNDARIES, DEPTH_UM, Seen, in_grid, in_volume, learned_layers, network_grid
+from oculard_models.volumes.learned import (
+    BATCH,
+    BOUNDARIES,
+    DEPTH_UM,
+    Seen,
+    in_grid,
+    in_volume,
+    learned_layers,
+    network_grid,
+)
 from oculard_models.volumes.volume import Layers, Spacing, Volume
 
 LAB = CliRunner()
@@ -50,20 +60,35 @@ def test_every_device_looks_alike_in_depth(depth_um: float) -> None:
     assert in_volume(np.array([[edge]], dtype=np.float32), grid, one)[0, 0] == pytest.approx(149.5, abs=5.2 / depth_um)
 
 
+Answer = tuple[np.ndarray, np.ndarray]
+
+
+def flat(seen: Seen) -> Answer:
+    """A network that sees flat layers everywhere."""
+    rows = np.broadcast_to(np.array([10, 20, 30, 40], dtype=np.float32)[:, None], (len(seen), 4, seen.shape[3]))
+    return rows, np.ones((len(seen), 2, seen.shape[3]), dtype=np.float32)
+
+
+def lit(frames: int, depth: int, columns: int, spacing: Spacing, eye: str = "R") -> Volume:
+    """A volume that is dark above the first of the flat layers and bright below it."""
+    pixels = np.zeros((frames, depth, columns), dtype=np.uint8)
+    pixels[:, round(10.5 * DEPTH_UM / spacing.depth_um) :] = 200
+    return Volume(pixels=pixels, spacing=spacing, eye=eye)
+
+
 def test_a_network_sees_multiples_of_32_and_its_neighbours() -> None:
     """Each B-scan comes with the one before and the one after; what was added at the edges is taken away again."""
     shapes, middles = [], []
 
-    def network(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+    def network(seen: Seen) -> Answer:
         shapes.append(seen.shape)
         middles.append((seen[1:, 0] == seen[:-1, 1]).all())
-        rows = np.broadcast_to(np.array([10, 20, 30, 40], dtype=np.float32)[:, None], (len(seen), 4, seen.shape[3]))
-        return rows, np.ones((len(seen), 2, seen.shape[3]), dtype=np.float32)
+        return flat(seen)
 
-    one = volume()
+    one = lit(6, 301, 100, Spacing(frame_um=50.0, depth_um=2.6, column_um=12.0))
     layers = learned_layers(one, network)
 
-    assert shapes == [(6, 3, 160, 64)]
+    assert shapes == [(BATCH, 3, 160, 64)] * (6 // BATCH)
     assert all(middles)
     for name, row in zip(BOUNDARIES, (20.5, 40.5, 60.5, 80.5), strict=True):
         surface = getattr(layers, name)
@@ -73,24 +98,39 @@ def test_a_network_sees_multiples_of_32_and_its_neighbours() -> None:
 
 def test_the_disc_has_only_its_surface_and_dots_are_none() -> None:
     """In an opening as large as a disc only ILM is left; one column more or less is noise."""
+    present = np.ones((24, 2, 128), dtype=np.float32)
+    present[4:20, 1, 20:45] = 0.0
+    present[10, 1, 30] = 1.0
+    present[22, :, 5] = 0.0
+    batches = iter(range(0, 24, BATCH))
 
-    def network(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.broadcast_to(np.array([10, 20, 30, 40], dtype=np.float32)[:, None], (len(seen), 4, seen.shape[3]))
-        present = np.ones((len(seen), 2, seen.shape[3]), dtype=np.float32)
-        present[4:20, 1, 20:45] = 0.0
-        present[10, 1, 30] = 1.0
-        present[22, :, 5] = 0.0
-        return rows, present
+    def network(seen: Seen) -> Answer:
+        first = next(batches)
+        return flat(seen)[0], present[first : first + BATCH]
 
-    pixels = np.zeros((24, 200, 100), dtype=np.uint8)
-    one = Volume(pixels=pixels, spacing=Spacing(frame_um=60.0, depth_um=5.0, column_um=25.0), eye="L")
-    layers = learned_layers(one, lambda seen: network(np.zeros((24, 3, 1, 128))) if len(seen) else network(seen))
+    one = lit(24, 200, 100, Spacing(frame_um=60.0, depth_um=5.0, column_um=25.0), eye="L")
+    layers = learned_layers(one, network)
 
     assert np.isfinite(layers.ilm).all()
     gone = ~np.isfinite(layers.bm)
     assert gone[10, 30]
     assert not gone[22, 5]
     assert 0.8 * 16 * 25 < gone.sum() < 1.2 * 16 * 25
+
+
+def test_a_network_is_not_believed_where_there_is_nothing() -> None:
+    """It sees layers in the dark, and in a volume on its head: brightness decides."""
+    spacing = Spacing(frame_um=60.0, depth_um=5.0, column_um=25.0)
+    one = lit(24, 200, 100, spacing)
+    dark = one.pixels.copy()
+    dark[:, :, 60:] = 0
+    layers = learned_layers(replace(one, pixels=dark), flat)
+    upside = learned_layers(replace(one, pixels=np.ascontiguousarray(one.pixels[:, ::-1])), flat)
+
+    assert np.isfinite(layers.ilm[:, :55]).all()
+    assert np.isnan(layers.ilm[:, 65:]).all()
+    assert np.isnan(layers.bm[:, 65:]).all()
+    assert np.isnan(upside.ilm).all()
 
 
 def test_near_the_disc_is_outside_of_it() -> None:
@@ -217,7 +257,7 @@ def test_the_table_has_both_side_by_side(trained: Path) -> None:
 
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout)
-    assert {row["volumes"] for row in rows} == {"as painted", "noise", "shadows", "tilt", "foreign"}
+    assert {row["volumes"] for row in rows} == {"as painted", "noise", "shadows", "tilt", "foreign", "foreign 2"}
     assert {(row["found by"], row["where"]) for row in rows} == {
         (finder, where) for finder in ("search", "network") for where in ("everywhere", "near the disc")
     }

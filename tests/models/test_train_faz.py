@@ -63,6 +63,8 @@ def test_networks_are_compared_and_one_becomes_a_bundle(table: Path, tmp_path: P
     assert set(figures["summary"]) == {"constant mask", "blur and threshold", "small-unet"}
     assert figures["summary"]["small-unet"]["all"]["pictures"] == PICTURES
     assert figures["costs"]["small-unet"]["parameters"] == 1_005_729
+    assert figures["costs"]["small-unet"]["mb_int8"] < figures["costs"]["small-unet"]["mb"] / 3
+    assert figures["int8"]["small-unet"]["all"]["pictures"] == PICTURES
     asked = ("--data", table, "--compared", run / "figures.json", "--run", tmp_path / "faz", *SHORT)
     status, said = lab("train", "faz", *asked, "--out", tmp_path / "one" / "faz")
     assert status == 0, said

@@ -36,6 +36,7 @@ from pdus import (
     user_information,
 )
 from pydicom.dataset import Dataset
+from pynetdicom import acse
 
 from devices import OPHTHALMIC_8_BIT, Site
 from oculard import dimse
@@ -221,6 +222,29 @@ def test_archives_that_cannot_negotiate(site: Site) -> None:
 
     with ThreadPoolExecutor(len(NEGOTIATIONS)) as pool:
         assert all(pool.map(ask, NEGOTIATIONS.values()))
+
+
+def contradiction(*_: object) -> None:
+    raise KeyError("no such role")
+
+
+def test_an_answer_that_pynetdicom_cannot_weigh_is_the_pacs_trouble(
+    file: tuple[Path, Meta], site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer that we know makes it raise in our own thread: should one do so, it costs that call and no more."""
+    meta, ends = file[1], queue.SimpleQueue[list[int]]()
+    monkeypatch.setattr(acse, "negotiate_as_requestor", contradiction)
+    here = {"name": "pacs", "host": "127.0.0.1", "called_ae": "PACS", "calling_ae": "OCULARD"}
+    caller = Caller(Spooler(site.vault, site.settings.store))
+    with pacs(lambda line: (accept(line), ends.put(line.heard()))) as port:
+        line = ArchiveLine(port=port, connect_s=5.0, answer_s=5.0, **here)
+        with pytest.raises(PacsUnreachable) as caught:
+            PeerAssociation(target(port), [(meta.sop_class_uid, meta.transfer_syntax_uid)]).__enter__()
+        assert caught.value.reason == "pacs-protocol"
+        assert ends.get(timeout=20) == [ABORT], "the connection ends with it"
+        with pytest.raises(ArchiveAway, match="no answer"):
+            ArchiveAssociation(line, caller, FIND_CONTEXTS, within_s=2.0).__enter__()
+        assert ends.get(timeout=20) == [ABORT]
 
 
 def nothing(line: Line) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
+from pdus import AC, Line, associate_rq
+from pynetdicom.transport import ThreadedAssociationServer
 
 from devices import Site
 from oculard.intake import floor
+from oculard.intake.association import IntakeAssociation
 from oculard.intake.floor import BYTES_A_SECOND_MIN, GIVES_WAY_S, Floor, Progress
 from oculard.intake.waiting_room import WaitingRoom
 
@@ -127,3 +132,66 @@ def test_file_handles_are_asked_for(make_site: Callable[..., Site]) -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 4 * 100 + 8 * 25 + 256
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_who_speaks_is_not_sent_away_for_who_is_silent(make_site: Callable[..., Site]) -> None:
+    """It came first and has begun to speak: the silent one behind it goes for the next."""
+    site = make_site(intake={"connections_max": 2, "first_bytes_s": 60.0, "acse_s": 60.0})
+    waiting = site.server._listener.waiting
+    request = associate_rq()
+    with Line.to(site.port) as speaks:
+        site.wait_until(lambda: len(waiting) == 1)
+        with Line.to(site.port) as silent:
+            site.wait_until(lambda: len(waiting) == 2)
+            speaks.send(request[:50])
+            site.wait_until(lambda: any(isinstance(one, IntakeAssociation) for one in threading.enumerate()))
+            with Line.to(site.port) as late:
+                assert silent.heard() == [], "it had to go"
+                speaks.send(request[50:])
+                late.send(request)
+                assert (speaks.hear()[0], late.hear()[0]) == (AC, AC)
+
+
+@pytest.mark.parametrize(
+    ("said", "goes"), [(errno.EMFILE, True), (errno.ENFILE, True), (errno.ENOMEM, True), (errno.ECONNABORTED, False)]
+)
+def test_who_waits_goes_only_where_there_is_no_file_handle(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch, said: int, goes: bool
+) -> None:
+    """A connection that is gone before it is accepted costs nobody a place."""
+    site = make_site(intake={"first_bytes_s": 60.0})
+    listener = site.server._listener
+
+    def fail(_: object) -> None:
+        raise OSError(said, "as the system says it")
+
+    with Line.to(site.port) as silent:
+        site.wait_until(lambda: len(listener.waiting) == 1)
+        with monkeypatch.context() as system:
+            system.setattr(ThreadedAssociationServer, "get_request", fail)
+            with pytest.raises(OSError, match="as the system says it"):
+                listener.get_request()
+        assert len(listener.waiting) == (0 if goes else 1)
+        if goes:
+            assert silent.heard() == []
+
+
+def test_who_cannot_wait_takes_the_place_of_who_does(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last file handle was its own: there is none to keep its place by, and the next one finds one."""
+    site = make_site(intake={"first_bytes_s": 60.0})
+    listener = site.server._listener
+
+    def fail(_: object, __: str) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with Line.to(site.port) as silent:
+        site.wait_until(lambda: len(listener.waiting) == 1)
+        with monkeypatch.context() as system:
+            system.setattr(listener.waiting, "enter", fail)
+            with Line.to(site.port) as refused:
+                assert refused.heard() == []
+                assert silent.heard() == []
+        with Line.to(site.port) as line:
+            line.associate().release()

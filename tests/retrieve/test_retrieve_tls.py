@@ -24,16 +24,6 @@ NOVEMBER = Days(first=date(2026, 11, 1), last=date(2026, 11, 30))
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def ours(authority: Authority) -> Pair:
-    return authority.pair("oculard.clinic.test")
-
-
-@pytest.fixture
 def here(tmp_path: Path, authority: Authority, ours: Pair) -> Iterator[Site]:
     """An intake with both ports, that knows Orthanc by its certificate."""
     values = {

@@ -6,6 +6,7 @@ How long each stage takes and how much memory the worker needs is printed (`-s`)
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -23,6 +24,7 @@ from glaucoma_bundle import glaucoma_bundle
 from oculard_models.data.paint_oct import PaintedVolume, draw_eye, paint_volume
 from oculard_models.data.painted_study import Visit, painted_uid
 from oculard_models.data.painted_volume import Syntax, volume_study
+from oculard_models.layer_manifest import NETWORKS, SHIPPED
 from oculard_models.registry import BUNDLES
 from peers import Orthanc, free_port, program
 
@@ -122,7 +124,8 @@ def test_a_volume_in_a_report_in_orthanc(syntax: Syntax, working: Daemon, orthan
     assert len(numbers) == 5
     assert report.certainty is not None
     assert len(report.views) >= 2
-    assert "layers=found by oculard" in report.model.parameters
+    (layers,) = (one for one in report.model.parameters if one.startswith("layers="))
+    assert layers.startswith("layers=found by oculard with the network oct-layers 1.0.0, sha256 ")
     look_at_objects(archive)
     capture = dcmread(archive.files["OT"][0])
     assert capture.pixel_array.shape[1] == 960
@@ -130,17 +133,43 @@ def test_a_volume_in_a_report_in_orthanc(syntax: Syntax, working: Daemon, orthan
 
 
 def test_the_doctor_reads_normative_set_and_network(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    """What is named and is none is wrong, with a hint; where nothing is named there is nothing to say."""
+    """What is named and is none is wrong, with a hint; by default there is a network and no normative set."""
     (tmp_path / "none").write_bytes(b"none")
     files = dict.fromkeys(("OCULARD_GLAUCOMA__NORMATIVE", "OCULARD_GLAUCOMA__LAYER_NETWORK"), str(tmp_path / "none"))
-    wrong, silent = make_daemon(**files), make_daemon()
+    wrong, fine = make_daemon(**files), make_daemon()
 
-    done, quiet = wrong.run("doctor", "--json"), silent.run("doctor", "--json").stdout
+    done = wrong.run("doctor", "--json")
     for what, command in (
         ("normative set", "oculard-lab normative"),
-        ("network for layers", "oculard-lab train layers"),
+        ("network for layers", "oculard-lab layers --bundle"),
     ):
         (check,) = (check for check in json.loads(done.stdout) if check["what"] == what)
         assert (done.returncode, check["state"]) == (1, "WRONG")
         assert command in check["hint"]
-        assert what not in quiet
+    checks = json.loads(fine.run("doctor", "--json").stdout)
+    assert "normative set" not in {check["what"] for check in checks}
+    (network,) = (check for check in checks if check["what"] == "network for layers")
+    assert network["state"] == "fine"
+    assert network["found"].startswith("oct-layers 1.0.0, sha256 ")
+    (listed,) = (row for row in json.loads(fine.run("models", "--json").stdout) if row["bundle"] == "oct-layers@1.0.0")
+    assert (listed["outlines"], listed["refused"]) == ("layers", None)
+
+
+def test_a_network_that_is_another_is_an_alarm(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """Whose digest is wrong: worker and doctor say so as of any bundle."""
+    folder = tmp_path / "oct-ours"
+    shutil.copytree(NETWORKS / SHIPPED, folder)
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b" ")
+    bundle = glaucoma_bundle(tmp_path / "bundles").manifest.name
+    named = {"OCULARD_GLAUCOMA__LAYER_NETWORK": str(folder)}
+    daemon = make_daemon(SERVES.format(folder=tmp_path / "bundles", bundle=bundle), **named)
+    daemon.start()
+
+    (alarm,) = daemon.wait_for(daemon.app.alarms.standing)
+    assert (alarm.name, alarm.subject) == ("model-refused", "oct-ours")
+    (said,) = (event for event in daemon.log() if event["event"] == "network for layers refused")
+    assert "has the digest" in said["why"]
+    checks = json.loads(daemon.run("doctor", "--json").stdout)
+    (check,) = (check for check in checks if check["what"] == "network for layers")
+    assert (check["state"], "has the digest" in check["found"]) == ("WRONG", True)

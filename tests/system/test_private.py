@@ -14,6 +14,17 @@ from peers import program
 
 EXPOSURE_MAX = 1.5  # of systemd's scale from 0 to 10; what is left is the network and the processor's features
 SECRET = "hunter2-of-the-archive"
+SECRETS = """
+[notify]
+urls_file = "{urls}"
+
+[[archives]]
+name = "cloud"
+how = "dicomweb"
+url = "https://127.0.0.1:9/dicom-web"
+user = "oculard"
+password_file = "{password}"
+"""
 UNIT = Path(__file__).parents[2] / "deploy" / "oculard.service"
 
 
@@ -43,12 +54,23 @@ def test_nobody_else_can_read_what_the_daemon_keeps(
 
 
 def test_no_secret_is_seen_in_the_process_list(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    """Children are given the file's name, never what stands in it or in the environment; no log says it either."""
-    daemon = make_daemon(OCULARD_NOTIFY__URLS=f'["jsons://user:{SECRET}@127.0.0.1:9/"]')
+    """Children are given the file's name, never what stands in it, beside it or in the environment; no log says it."""
+    told, kept, archived = tmp_path / "urls", f"{SECRET}-in-a-file", tmp_path / "password"
+    told.write_text(f"jsons://user:{kept}@127.0.0.1:9/\n", encoding="utf-8")
+    archived.write_text(f"{SECRET}-of-an-archive\n", encoding="utf-8")
+    daemon = make_daemon(
+        SECRETS.format(urls=told, password=archived),
+        OCULARD_NOTIFY__URLS=f'["jsons://user:{SECRET}@127.0.0.1:9/"]',
+    )
+    assert kept in "".join(daemon.app.settings.notify_urls), "it is one that the daemon uses"
     daemon.start()
+    paint_study(tmp_path / "study", seed=3, size_px=256)
+    assert daemon.run("import", str(tmp_path / "study")).returncode == 0
+    daemon.wait_for(lambda: daemon.app.trace.counts()["job"].get("reported", 0) > 0)
     listed = "\n".join(_arguments(entry) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
 
-    assert listed.count(str(daemon.file)) > 4, "the list shows every role"
+    assert listed.count(str(daemon.file)) > 5, "the list shows every role"
+    assert "oculard_models.decoder" in listed, "and who decodes for one"
     assert SECRET not in listed
     assert SECRET not in daemon.run("config", "show").stdout
     assert daemon.stop() == 0

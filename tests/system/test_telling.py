@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from certificate_samples import certificate
 from daemons import Daemon
 from inboxes import Webhook, webhook
 from oculard.job import DeliveryEvent
 from peers import free_port
+from tls_samples import Authority, in_days
 
 SECRET = "geheim-9731"
 
@@ -88,11 +87,13 @@ def test_the_administrator_tries_every_address(
     assert daemon.run("notify").returncode == 0
 
 
-def test_the_doctor_looks_at_certificates(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+def test_the_doctor_looks_at_certificates(
+    make_daemon: Callable[..., Daemon], authority: Authority, tmp_path: Path
+) -> None:
     """How long each lasts; one that ends soon, and a file that holds none."""
     paths = [tmp_path / name for name in ("good.pem", "ending.pem", "none.pem")]
     for path, days in zip(paths, (365.5, 5.5), strict=False):
-        path.write_bytes(certificate(datetime.now(UTC) + timedelta(days=days)))
+        path.write_bytes(authority.of_its_own(in_days(days)))
     paths[2].write_text("nothing")
     done = make_daemon(f"\n[alarms]\ncertificates = {json.dumps([str(path) for path in paths])}\n").run(
         "doctor", "--json"

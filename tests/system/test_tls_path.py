@@ -32,9 +32,8 @@ tls = {{ certificates = ["{fingerprint}"] }}
 """
 
 
-def test_the_whole_path_by_tls(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+def test_the_whole_path_by_tls(make_daemon: Callable[..., Daemon], authority: Authority, tmp_path: Path) -> None:
     """Images in, report out, storage commitment back on Orthanc's own call; the doctor finds nothing wrong with it."""
-    authority = Authority(tmp_path)
     device, pacs = authority.pair("device.clinic.test"), authority.pair("pacs.clinic.test")
     authority.pair("oculard.clinic.test")
     tls = {

@@ -275,6 +275,25 @@ def test_a_volume_finds_its_photograph_and_slabs() -> None:
     assert [[s.sop_instance_uid for s in a.slabs] for a in found] == [["s1"], ["s2"]]
 
 
+def test_eyes_are_never_mixed() -> None:
+    """The other eye's photograph was taken nearer in time, and two images whose eye nobody knows look like a pair."""
+    found = acquisitions(
+        [
+            volume("v", at="20261120090000", frame_of_reference_uid="9.1"),
+            photograph("other", "L", at="20261120090000", frame_of_reference_uid="9.1"),
+            slab("other slab", "L", at="20261120090000", frame_of_reference_uid="9.1"),
+            photograph("own", at="20261120090030"),
+            volume("unknown volume", "U", at="20261120090000"),
+            photograph("unknown", "U", at="20261120090000"),
+        ]
+    )
+
+    assert [(one.volume.sop_instance_uid, one.photograph and one.photograph.sop_instance_uid) for one in found] == [
+        ("v", "own")
+    ]
+    assert found[0].slabs == ()
+
+
 def test_a_device_profile_says_when_a_study_is_complete() -> None:
     """A pair needs both eyes; an acquisition needs its volume and its number of files."""
     right, left = photograph("1"), photograph("2", "L")

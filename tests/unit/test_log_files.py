@@ -14,8 +14,8 @@ import pytest
 import structlog
 
 from oculard import log
-from oculard.app import configure_log
 from oculard.log_files import LogFile
+from oculard.process import configure_log
 from oculard.settings import Log, Settings
 
 WRITER = """

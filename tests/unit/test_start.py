@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import typer
 
 from oculard.cli.commands import VERBS, build
@@ -43,13 +44,20 @@ def loaded(file: Path, *arguments: str) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
-def test_status_loads_nothing_heavy(tmp_path: Path) -> None:
-    """Neither DICOM nor models nor the web nor migrations are needed to say how the daemon is."""
-    file = tmp_path / "oculard.toml"
-    file.write_text(f'[store]\nfolder = "{tmp_path}/data"\n', encoding="utf-8")
-    assert "alembic" in loaded(file, "db", "upgrade"), "what a command does use is seen"
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of a daemon that has a database."""
+    folder = tmp_path_factory.mktemp("start")
+    made = folder / "oculard.toml"
+    made.write_text(f'[store]\nfolder = "{folder}/data"\n', encoding="utf-8")
+    assert "alembic" in loaded(made, "db", "upgrade"), "what a command does use is seen"
+    return made
 
-    found = loaded(file, "status")
+
+@pytest.mark.parametrize("command", ["status", "jobs", "retry --all-jobs", "allow SOMEBODY", "acknowledge an-alarm"])
+def test_what_only_looks_or_decides_loads_nothing_heavy(file: Path, command: str) -> None:
+    """Neither DICOM nor models nor the web nor migrations are needed to say how the daemon is, or to decide."""
+    found = loaded(file, *command.split())
 
     assert "sqlalchemy" in found
     assert found.isdisjoint(HEAVY)

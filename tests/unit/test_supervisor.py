@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from oculard.app import App, is_dead, role_name
+from oculard.app import App
 from oculard.clock import SystemClock
 from oculard.errors import Misconfigured
+from oculard.process import is_dead, role_name
 from oculard.settings import Settings, Store
-from oculard.supervisor import Child, Supervisor
+from oculard.supervisor import RESTART_S_MAX, Child, Supervisor
 
 
 @pytest.fixture
@@ -57,6 +58,29 @@ def test_the_pause_grows_with_quick_deaths_and_has_an_end(supervisor: Supervisor
         pauses.append((child.restart_at - now).total_seconds())
 
     assert pauses == [1, 2, 4, 30, 1]
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "is_started"), [(RESTART_S_MAX, False), (0.0, True), (-5.0, True), (RESTART_S_MAX + 1, True)]
+)
+def test_a_clock_that_was_set_back_delays_no_role(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, ahead_s: float, is_started: bool
+) -> None:
+    """A pause lasts half a minute at most: a role that would start later than that has the old clock's time."""
+    now, started = SystemClock().now(), list[str]()
+    child = dead(1, lived_s=1, failures=3)
+    child.restart_at = now + timedelta(seconds=ahead_s)
+    supervisor._children.append(child)
+    monkeypatch.setattr(SystemClock, "now", lambda _: now)
+
+    def start(role: str, *, failures: int) -> Child:
+        started.append(role)
+        return dead(0, lived_s=0, failures=failures)
+
+    monkeypatch.setattr(supervisor, "_start", start)
+
+    assert supervisor._step() is is_started
+    assert started == (["worker"] if is_started else [])
 
 
 def test_only_a_process_of_this_machine_can_be_known_dead() -> None:

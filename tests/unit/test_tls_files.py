@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import ssl
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,16 +17,6 @@ from oculard.settings import Settings
 from oculard.tls import BYTES_MAX, Credentials, Failure, Files, TlsUnusable, all_files, called, check, failure_of
 from oculard.tls_socket import Certificate
 from tls_samples import Authority, Pair, replace
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def ours(authority: Authority) -> Pair:
-    return authority.pair("oculard.clinic.test")
 
 
 @pytest.fixture

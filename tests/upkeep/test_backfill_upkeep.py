@@ -290,7 +290,7 @@ def test_an_order_with_days_that_nobody_knows_is_not_well(
 
 def test_a_daemon_has_one_fetcher() -> None:
     """The pace of an archive is that of a process: the description says so."""
-    from oculard.app import roles_of
+    from oculard.roles import roles_of
 
     settings = Settings(archives=[Archive(name="pacs", host="pacs", associations=4)])
     assert roles_of(settings).count("fetcher") == 1
@@ -306,7 +306,7 @@ def test_reannotating_nothing_says_so(command: Any) -> None:
 
 def test_a_fetcher_runs_only_where_there_is_something_to_fetch() -> None:
     """The supervisor starts none for a clinic without archives and folders."""
-    from oculard.app import roles_of
+    from oculard.roles import roles_of
 
     assert "fetcher" not in roles_of(Settings())
     assert "fetcher" in roles_of(Settings(archives=[Archive(name="pacs", host="pacs")]))

@@ -14,7 +14,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from sqlalchemy import func, select, update
 
-from certificate_samples import KEY, certificate
 from fakes import FakeClock
 from oculard.job import JobEvent
 from oculard.settings import Settings
@@ -260,12 +259,16 @@ def test_a_server_whose_clock_differs(shelf: Shelf, clock: FakeClock) -> None:
     assert dog.look() == []
 
 
-def test_certificates_that_end(shelf: Shelf, clock: FakeClock, tmp_path: Path) -> None:
+def test_certificates_that_end(shelf: Shelf, clock: FakeClock, authority: Authority, tmp_path: Path) -> None:
     """Thirty days before the end, and after it; the earliest of a file counts; a new certificate clears it."""
     path = tmp_path / "chain.pem"
-    key = KEY.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key = authority.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     ends = clock.now() + timedelta(days=31)
-    path.write_bytes(b"words before\n" + key + certificate(ends + timedelta(days=99)) + certificate(ends))
+    path.write_bytes(
+        b"words before\n" + key + authority.of_its_own(ends + timedelta(days=99)) + authority.of_its_own(ends)
+    )
     dog = world(shelf, certificates=[path], certificate_days=30)
     assert dog.look() == []
     clock.pass_(DAY - 1)
@@ -283,17 +286,17 @@ def test_certificates_that_end(shelf: Shelf, clock: FakeClock, tmp_path: Path) -
     dog.dog.watch_certificates()
     assert shelf.alarms.subjects("certificate-ending") == {str(path)}, "what was written half is no new certificate"
     assert shelf.alarms.subjects("certificate-unreadable") == {str(path)}
-    path.write_bytes(certificate(clock.now() + timedelta(days=365)))
+    path.write_bytes(authority.of_its_own(clock.now() + timedelta(days=365)))
     dog.dog.watch_certificates()
     assert dog.ever() == 2
     assert shelf.alarms.standing() == []
 
 
-def test_files_that_hold_no_certificate(shelf: Shelf, clock: FakeClock, tmp_path: Path) -> None:
+def test_files_that_hold_no_certificate(shelf: Shelf, clock: FakeClock, authority: Authority, tmp_path: Path) -> None:
     """Missing, a folder, a pipe, a key, rubbish, far too large: each is an alarm, and holds up nobody."""
     os.mkfifo(tmp_path / "pipe.pem")
     (tmp_path / "folder.pem").mkdir()
-    good = certificate(clock.now() + timedelta(days=365))
+    good = authority.of_its_own(clock.now() + timedelta(days=365))
     contents = {
         "empty.pem": b"",
         "rubbish.pem": bytes(range(256)),
@@ -328,9 +331,8 @@ def test_a_path_longer_than_its_column_is_an_alarm_like_others(shelf: Shelf, tmp
     assert world(shelf).look() == []
 
 
-def test_a_pair_that_does_not_fit_is_an_alarm(shelf: Shelf, clock: FakeClock, tmp_path: Path) -> None:
+def test_a_pair_that_does_not_fit_is_an_alarm(shelf: Shelf, clock: FakeClock, authority: Authority) -> None:
     """The files of TLS are looked at as who uses them does, and what is said of them goes when it is mended."""
-    authority = Authority(tmp_path)
     ours, other = authority.pair("oculard.clinic.test", days=4000), authority.pair("other.clinic.test")
     dog = World(shelf, Limits(), tls=[Files(authorities=authority.file, certificate=ours.certificate, key=ours.key)])
     key = ours.key.read_bytes()

@@ -145,6 +145,7 @@ def _models(found: Context) -> Iterator[Check]:
         return
     yield _gate(bundles, worker)
     yield from _normative(found)
+    yield _layers(found)
     choice = choose(worker.runner, worker.providers)
     for words in choice.why:
         yield Check(what="provider", state=WARNING if "not used" in words else FINE, found=words)
@@ -166,8 +167,8 @@ def _models(found: Context) -> Iterator[Check]:
 
 
 def _normative(found: Context) -> Iterator[Check]:
-    """Whether normative set and network for layers can be read, where named: no worker starts without them."""
-    from oculard.inference.volume import read_named_network, read_named_normative
+    """Whether the normative set can be read, where one is named: no worker starts without it."""
+    from oculard.inference.volume import read_named_normative
 
     try:
         normative = read_named_normative(found.settings.glaucoma)
@@ -177,13 +178,19 @@ def _normative(found: Context) -> Iterator[Check]:
         if normative is not None:
             words = f"{normative.eyes} healthy eyes, sha256 {normative.digest}"
             yield Check(what="normative set", state=FINE, found=words)
+
+
+def _layers(found: Context) -> Check:
+    """Who finds the layers of OCT volumes, and whether that network loads: its jobs would fail."""
+    from oculard.inference.layer_finder import layer_finder, read_named_network, words_of
+
     try:
-        network = read_named_network(found.settings.glaucoma)
+        layer_finder(found.settings.glaucoma, threads=1)
+        network = read_named_network(found.settings.glaucoma.layer_network)
     except OculardError as why:
-        yield wrong("network for layers", why)
-    else:
-        if network is not None:
-            yield Check(what="network for layers", state=FINE, found=f"self-test passed, sha256 {network.sha256}")
+        return wrong("network for layers", why)
+    words = "none: the graph search" if network is None else f"{words_of(network)}: self-test passed"
+    return Check(what="network for layers", state=FINE, found=words)
 
 
 def _gate(bundles: list[Bundle], worker: Worker) -> Check:

@@ -80,7 +80,7 @@ def restore(
 ) -> None:
     """Put a backup in place of an empty database, bring back what the vault has lost, and take into custody again what
     came after the backup. Give it again where it broke off: it goes on. Exit code 1 when files are missing."""
-    from oculard.app import is_dead
+    from oculard.process import is_dead
     from oculard.store.manifest import BackupDamaged
     from oculard.store.restore import Restore
 

@@ -37,12 +37,11 @@ def print_preview(app: App, entry: Entry, wanted: Range, *, as_json: bool) -> No
 
 def _rows(app: App, archive: Archive, wanted: Range) -> Iterator[dict[str, Any]]:
     """A row for each study, day by day."""
-    from oculard.app import reannotation
     from oculard.job import Wish
     from oculard.retrieve.backfill import missing
     from oculard.retrieve.day import find_day
 
-    again, wish = reannotation(app), Wish(families=wanted.families)
+    again, wish = app.reannotation, Wish(families=wanted.families)
     for number in range((wanted.last - wanted.first).days + 1):
         for one in find_day(archive, wanted.first + timedelta(days=number), wanted.modalities):
             held = app.retrievals.held(one.study_instance_uid)

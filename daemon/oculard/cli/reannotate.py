@@ -30,14 +30,13 @@ def reannotate(
 
     The new reports name the older ones, which stay. Asking twice orders nothing twice.
     """
-    from oculard.app import reannotation
     from oculard.job import Wish
     from oculard.upkeep.reannotation import tell
 
     found = context(ctx)
     (first, last), families = days_of(from_, to), known_families(found, family or [])
     app, actor, wish = found.checked_app, who(), Wish(families=families, window="now" if now else "night")
-    again, zone = reannotation(app), ZoneInfo(app.settings.site.time_zone)
+    again, zone = app.reannotation, ZoneInfo(app.settings.site.time_zone)
     studies = app.reannotations.studies(first, last, zone)
     told = tell(again.look(one, wish) if dry_run else again.order(one, wish, actor=actor) for one in studies)
     if as_json:

@@ -58,6 +58,6 @@ def web(ctx: typer.Context, name: Name = None, supervised: Supervised = False) -
 
 
 def _role(ctx: typer.Context, role: str, name: str | None, supervised: bool) -> None:
-    from oculard.app import run_role
+    from oculard.roles import run_role
 
     run_role(context(ctx).app, role, name=name, supervised=supervised)

@@ -137,7 +137,7 @@ def deliveries(
 
 
 def models(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """The bundles: which are here, which serve, which are refused and why."""
+    """The bundles and the network for layers: which are here, which serve, which are refused and why."""
     from oculard.inference.estimators import find, name_of
     from oculard_models.quality import GATE_FAMILY
 
@@ -165,10 +165,38 @@ def models(ctx: typer.Context, as_json: AsJson = False) -> None:
         for family, name in serving.items()
         if name not in here
     ]
+    rows += _layer_network(context(ctx).settings.glaucoma.layer_network)
     if as_json:
         print_json(rows)
     else:
         print_table(MODEL_COLUMNS, [[row.get(column) for column in MODEL_COLUMNS] for row in rows])
+
+
+def _layer_network(named: str) -> list[dict[str, Any]]:
+    """The network that finds layers, which is of no family; no row where we search."""
+    from oculard_models.layer_manifest import network_path, read_layer_folder
+    from oculard_models.manifest import OCT_VOLUME, BundleRefused
+
+    path = network_path(named)
+    if path is None:
+        return []
+    try:
+        manifest = read_layer_folder(path).manifest
+    except BundleRefused as why:
+        return [{"bundle": named, "refused": str(why)}]
+    return [
+        {
+            "bundle": f"{manifest.name}@{manifest.version}",
+            "family": "",
+            "serves": True,
+            "reads": OCT_VOLUME,
+            "outlines": "layers",
+            "demonstration": False,
+            "licence": manifest.licence,
+            "weights_sha256": manifest.weights.sha256,
+            "refused": None,
+        }
+    ]
 
 
 def _told(found: Context, study: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ import numpy.typing as npt
 from oculard import log
 from oculard.errors import Misconfigured
 from oculard.inference.case import Case, Stopwatch, Verdict, failed
+from oculard.inference.estimators import EstimatorRefused
+from oculard.inference.layer_finder import LayerFinder, layer_finder
 from oculard.inference.prepared import Prepared
 from oculard.inference.volume_photograph import VIEW as PHOTOGRAPH
 from oculard.inference.volume_photograph import DiscPicture, Photographs, disc_picture, photograph_of
@@ -30,7 +32,6 @@ from oculard.store.vault import Vault
 from oculard_models.contract import Qualifier
 from oculard_models.dicom_geometry import Unfit
 from oculard_models.dicom_pixels import Undecodable, read_header
-from oculard_models.runners.layer_network import LayerNetwork, NetworkWrong, load_layer_network
 from oculard_models.volumes.centres import Centres, find_centres
 from oculard_models.volumes.normative import Normative, NormativeWrong, read_normative
 from oculard_models.volumes.views import ViewMissing, make_views
@@ -52,13 +53,13 @@ class Volumes:
 
     voxels_max: int = Glaucoma().volume_voxels_max
     normative: Normative | None = None
-    layer_network: LayerNetwork | None = None
+    layers: LayerFinder = field(default_factory=lambda: layer_finder(Glaucoma(), threads=1))
 
 
-def volumes(settings: Glaucoma) -> Volumes:
-    """Read what the settings name. Raises Misconfigured."""
-    normative, network = read_named_normative(settings), read_named_network(settings)
-    return Volumes(voxels_max=settings.volume_voxels_max, normative=normative, layer_network=network)
+def volumes(settings: Glaucoma, *, threads: int = 1) -> Volumes:
+    """Read what the settings name; the network for layers waits for its first volume. Raises Misconfigured."""
+    normative, layers = read_named_normative(settings), layer_finder(settings, threads)
+    return Volumes(voxels_max=settings.volume_voxels_max, normative=normative, layers=layers)
 
 
 def read_named_normative(settings: Glaucoma) -> Normative | None:
@@ -68,16 +69,6 @@ def read_named_normative(settings: Glaucoma) -> Normative | None:
     except NormativeWrong as why:
         raise Misconfigured(
             f"[glaucoma] normative: {why}", hint="`oculard-lab normative` makes such a file of healthy eyes"
-        ) from why
-
-
-def read_named_network(settings: Glaucoma) -> LayerNetwork | None:
-    """The network that finds layers, where one is named. Raises Misconfigured."""
-    try:
-        return None if settings.layer_network is None else load_layer_network(settings.layer_network)
-    except NetworkWrong as why:
-        raise Misconfigured(
-            f"[glaucoma] layer_network: {why}", hint="`oculard-lab train layers` makes one; without it we search"
         ) from why
 
 
@@ -97,6 +88,9 @@ def look_at_volume(
     except Undecodable as why:
         case.notes.append(f"image not decoded: {why.reason}")
         return Source(header=header, grade=Grade.NOT_ASSESSED, reasons=(why.reason,), used=False)
+    except EstimatorRefused as why:
+        case.close(failed(why.reason, "the network for layers cannot be used"))
+        return Source(header=header, grade=Grade.NOT_ASSESSED, used=False)
     case.note(NO_GATE)
     return Source(header=header, grade=grade, reasons=reasons, used=case.verdict is None)
 
@@ -125,7 +119,7 @@ def _prepare(
         volume, known, note = read_volume(case.decoder, path, eye=eye, voxels_max=how.voxels_max)
         _must_have_contrast(volume)
     with Stopwatch([case], "layers"):
-        layers, origin = layers_of(case, volume, known, image, vault, how.layer_network)
+        layers, origin = layers_of(case, volume, known, image, vault, how.layers)
         grade, reasons = _grade(layers)
         found = find_centres(volume, layers)
         _must_show_disc(found)

@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from oculard import log
 from oculard.imaging.facts import Facts
 from oculard.imaging.kinds import OCT_LAYERS, kind_of
 from oculard.inference.case import Case
 from oculard.inference.decoding import Decoding
+from oculard.inference.layer_finder import LayerFinder
 from oculard.store.jobs import JobInput
 from oculard.store.vault import Vault
 from oculard_models import dicom_geometry as geometry
-from oculard_models.contract import EstimateFailed
 from oculard_models.dicom_geometry import Unfit, read_geometry
 from oculard_models.dicom_layers import NOT_OF_VOLUME
 from oculard_models.dicom_pixels import Undecodable, read_header
-from oculard_models.runners.layer_network import LayerNetwork
-from oculard_models.volumes.learned import learned_layers
-from oculard_models.volumes.segment import segment_layers
 from oculard_models.volumes.volume import Layers, Scan, Volume
 
 NO_SIGNAL, NO_RETINA, NO_DISC, MACULA_VOLUME = "no-signal", "no-retina", "no-disc", "macula-volume"
-OURS = "found by oculard"
-logger = log.get("worker")
 LAYER_OBJECTS_MAX = 16  # of a job: an acquisition has one
 WORDS = {  # what a person must know, beside the slug
     geometry.ONE_FRAME: "a single B-scan came, and no volume",
@@ -69,9 +63,12 @@ def layers_of(
     known: geometry.Geometry,
     image: JobInput,
     vault: Vault,
-    network: LayerNetwork | None,
+    finder: LayerFinder,
 ) -> tuple[Layers, str]:
-    """The layers of a volume, and who found them: the device where it sent them whole, else we."""
+    """The layers of a volume, and who found them: the device where it sent them whole, else we.
+
+    Raises EstimatorRefused where we need a network that cannot be used.
+    """
     refused = ""
     for one in _layer_objects(case.job.inputs):
         try:
@@ -87,19 +84,8 @@ def layers_of(
                 refused = f", the device's own are not usable: {why.reason}"
             continue
         return layers, f"found by the device, {one.sop_instance_uid}"
-    layers, how = _ours(case, volume, network)
-    return layers, f"{OURS}{how}{refused}"
-
-
-def _ours(case: Case, volume: Volume, network: LayerNetwork | None) -> tuple[Layers, str]:
-    """The layers as we find them, and in words by what, where it is not the search alone."""
-    if network is None:
-        return segment_layers(volume), ""
-    try:
-        return learned_layers(volume, network), f" with the network sha256 {network.sha256}"
-    except EstimateFailed as why:
-        logger.error("layer network failed", job=case.job.ticket.id, reason="estimator-failed", exc_info=why)
-        return segment_layers(volume), ", because the network for layers ended with an error"
+    layers, how = finder.find(volume, job=case.job.ticket.id)
+    return layers, f"{how}{refused}"
 
 
 def _layer_objects(inputs: Sequence[JobInput]) -> list[JobInput]:

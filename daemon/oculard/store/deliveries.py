@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select, update
@@ -16,9 +17,11 @@ from oculard.store import objects, tables
 from oculard.store.alarms import clear_alarm, raise_alarm
 from oculard.store.database import Database
 from oculard.store.objects import ReportObject, SentObject
+from oculard.store.picks import Pick
 from oculard.store.queue import Queue, Ticket
 
 SILENCES_ALARM = 3
+PICKS = 64  # that are kept: two a peer
 ORPHANS_MAX = 1000  # in one transaction; the next call parks the rest
 PEER_UNKNOWN = "peer-unknown"
 UNCOMMITTED_S_MAX = 900.0  # longest pause before sending again what a peer took and did not commit to
@@ -59,10 +62,9 @@ class Deliveries:
 
         What was tried before may be what broke an association or killed its sender: it must not take others along.
         """
-        attempts, ours = tables.delivery.c.attempts, tables.delivery.c.peer == peer
-        tickets = self.queue.claim(owner, lease_s=lease_s, limit=limit, where=(ours, attempts == 0))
+        tickets = self.queue.claim(owner, _untried(peer, limit), lease_s=lease_s)
         if not tickets:
-            tickets = self.queue.claim(owner, lease_s=lease_s, where=(ours, attempts > 0), order=(attempts,))
+            tickets = self.queue.claim(owner, _tried(peer), lease_s=lease_s)
         if not tickets:
             return []
         by_id = {ticket.id: ticket for ticket in tickets}
@@ -279,6 +281,18 @@ class Deliveries:
         if connection.execute(select(table.c.id).where(*failing).limit(1)).first() is None:
             for name in ("commitment-silent", "commitment-failed"):
                 clear_alarm(connection, name=name, subject=peer, at=self._clock.now())
+
+
+@lru_cache(PICKS)
+def _untried(peer: str, limit: int) -> Pick:
+    table = tables.delivery
+    return Pick(where=(table.c.peer == peer, table.c.attempts == 0), limit=limit)
+
+
+@lru_cache(PICKS)
+def _tried(peer: str) -> Pick:
+    table = tables.delivery
+    return Pick(where=(table.c.peer == peer, table.c.attempts > 0), order=(table.c.attempts,))
 
 
 def _under(connection: Connection, transaction_uid: str) -> Sequence[Row[Any, Any, Any]]:

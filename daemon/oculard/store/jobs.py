@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Row, String, and_, cast, insert, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, String, and_, cast, insert, literal, or_, select
 
 from oculard.clock import Clock
 from oculard.job import AMENDS, JOB, DeliveryState, JobEvent, JobState
 from oculard.night import Hours
 from oculard.store import tables
-from oculard.store.claims import choose
+from oculard.store.claims import Terms, alone, choose
 from oculard.store.database import Database
 from oculard.store.events import record
 from oculard.store.orders import TWIN, Orders
+from oculard.store.picks import Pick
 from oculard.store.portions import portions
-from oculard.store.queue import Queue, Ticket
+from oculard.store.queue import Claimed, Queue, Ticket
 
 if TYPE_CHECKING:
     from oculard_models.contract import Finding
@@ -118,16 +119,14 @@ class Jobs:
         `attempts_max`: that last time only to report that it failed.
         """
         now = self._clock.now()
-        with self._database.read() as connection:
-            choice = choose(connection, now, limit=limit, attempts_max=attempts_max, hours=hours)
-        if choice is None:
+        terms = Terms.at(now, hours, attempts_max=attempts_max)
+        pick: Pick | None = alone(terms)
+        if limit > 1:
+            with self._database.read() as connection:
+                pick = choose(connection, now, terms, hours, limit=limit)
+        if pick is None:
             return []
-        order = (tables.job.c.priority,)
-        with self._database.single() as connection:
-            tickets = self.queue.claim_in(
-                connection, owner, lease_s=lease_s, limit=choice.limit, where=choice.where, order=order
-            )
-            return _jobs(connection, tickets)
+        return [_job(claimed) for claimed in self.queue.claim_rows(owner, pick, lease_s=lease_s)]
 
     def finish(self, job: Job, event: JobEvent, report: NewReport, *, reason: str | None, peers: Sequence[str]) -> int:
         """Settle a job with its report, companions, findings and deliveries in one transaction; gives the report's id.
@@ -285,35 +284,19 @@ def _amends(later: ColumnElement[str], earlier: ColumnElement[str]) -> ColumnEle
     return or_(*(and_(later == eye, earlier.in_(amended)) for eye, amended in AMENDS.items()))
 
 
-def _jobs(connection: Connection, tickets: Sequence[Ticket]) -> list[Job]:
-    """What was claimed, in its order, with its images: two questions, however many jobs."""
-    if not tickets:
-        return []
-    table, instance, ids = tables.job, tables.instance, [ticket.id for ticket in tickets]
-    columns = (table.c.id, table.c.family, table.c.eye, table.c.estimator, table.c.generation, table.c.hindered)
-    rows = {row.id: row for row in connection.execute(select(*columns).where(table.c.id.in_(ids))).all()}
-    inputs: dict[int, list[JobInput]] = {row_id: [] for row_id in ids}
-    for job_id, *values in connection.execute(
-        select(tables.job_input.c.job_id, instance.c.sop_instance_uid, instance.c.path, instance.c.facts)
-        .join_from(tables.job_input, instance)
-        .where(tables.job_input.c.job_id.in_(ids))
-        .order_by(instance.c.id)
-    ).all():
-        inputs[job_id].append(JobInput(**dict(zip(("sop_instance_uid", "path", "facts"), values, strict=True))))
-    return [_job(ticket, rows[ticket.id], inputs[ticket.id]) for ticket in tickets]
-
-
-def _job(ticket: Ticket, row: Row[Any, Any, Any, Any, Any, Any], inputs: Sequence[JobInput]) -> Job:
+def _job(claimed: Claimed) -> Job:
+    ticket, first = claimed.ticket, claimed.rows[0]
     assert ticket.study_id is not None, "every job belongs to a study"
+    images = (row for row in claimed.rows if row.sop_instance_uid is not None)
     return Job(
         ticket=ticket,
         study_id=ticket.study_id,
-        family=row.family,
-        eye=row.eye,
-        estimator=row.estimator,
-        generation=row.generation,
-        hindered=row.hindered,
-        inputs=tuple(inputs),
+        family=first.family,
+        eye=first.eye,
+        estimator=first.estimator,
+        generation=first.generation,
+        hindered=first.hindered,
+        inputs=tuple(JobInput(sop_instance_uid=row.sop_instance_uid, path=row.path, facts=row.facts) for row in images),
     )
 
 

@@ -14,10 +14,12 @@ from oculard.job import NOTICE, DeliveryEvent, DeliveryState
 from oculard.store import tables
 from oculard.store.database import Database, insert_or
 from oculard.store.events import record
+from oculard.store.picks import Pick
 from oculard.store.queue import Queue, Ticket
 
 NIGHT, ALARM = "night", "alarm"
 SUBJECT_MAX = 200
+LEAST_TRIED = Pick(order=(tables.notice.c.attempts,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +78,7 @@ class Notices:
 
     def claim(self, owner: str, *, lease_s: float) -> Notice | None:
         """The next notice to give, if one is due: the one that was tried least."""
-        table = tables.notice
-        tickets = self.queue.claim(owner, lease_s=lease_s, order=(table.c.attempts,))
+        tickets, table = self.queue.claim(owner, LEAST_TRIED, lease_s=lease_s), tables.notice
         if not tickets:
             return None
         with self._database.read() as connection:

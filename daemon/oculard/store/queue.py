@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
     Row,
-    Select,
     Table,
-    and_,
+    bindparam,
     cast,
     func,
     null,
@@ -30,6 +31,8 @@ from oculard.job import Machine
 from oculard.store.at_once import claim_at_once, move_at_once
 from oculard.store.database import Database
 from oculard.store.events import record
+from oculard.store.picks import ANY, Pick
+from oculard.store.statements import any_ready, claimed_rows, move, parameters, ready_rows, split
 
 
 class LeaseLost(OculardError):
@@ -48,6 +51,13 @@ class Ticket:
     owner: str
 
 
+class Claimed(NamedTuple):
+    """A claimed row's ticket, and what was read along with it: a row or more."""
+
+    ticket: Ticket
+    rows: Sequence[Row[Any]]
+
+
 class Queue:
     """The leased rows of one table, moved by one machine."""
 
@@ -61,83 +71,59 @@ class Queue:
     ) -> None:
         self._database, self._clock = database, clock
         self.table, self.machine = table, machine
-        self._study_of = (
-            cast(null(), BigInteger) if study is None else study
-        )  # of a row of the table; null where rows belong to none
+        # Of a row of the table; null where rows belong to none.
+        self._study_of = cast(null(), BigInteger) if study is None else study
+        self._is_holder = table.c.lease_owner == bindparam("given_holder")
 
-    def claim(
-        self,
-        owner: str,
-        *,
-        lease_s: float,
-        limit: int = 1,
-        where: Sequence[ColumnElement[bool]] = (),
-        order: Sequence[Any] = (),
-    ) -> list[Ticket]:
-        """Take up to `limit` ready rows. The attempt is counted here, before the work."""
-        if not self._ready(self._clock.now(), where):
+    def claim(self, owner: str, pick: Pick = ANY, *, lease_s: float) -> list[Ticket]:
+        """Take the ready rows of a pick. The attempt is counted here, before the work."""
+        return [claimed.ticket for claimed in self.claim_rows(owner, pick, lease_s=lease_s)]
+
+    def claim_rows(self, owner: str, pick: Pick, *, lease_s: float) -> list[Claimed]:
+        """The same, with what the pick reads along."""
+        if self._database.is_sqlite and not self._is_any_ready(pick):
             return []  # no write lock for an empty queue
         with self._database.single() as connection:
-            return self.claim_in(connection, owner, lease_s=lease_s, limit=limit, where=where, order=order)
+            return self.claim_in(connection, owner, pick, lease_s=lease_s)
 
-    def claim_in(
-        self,
-        connection: Connection,
-        owner: str,
-        *,
-        lease_s: float,
-        limit: int,
-        where: Sequence[ColumnElement[bool]],
-        order: Sequence[Any] = (),
-    ) -> list[Ticket]:
-        """As `claim`, inside a transaction that also reads what was claimed."""
-        table, now = self.table, self._clock.now()
-        ready = select(table.c.id).where(table.c.state == self.machine.ready, table.c.run_after <= now, *where)
-        ready = ready.order_by(*order, table.c.id).limit(limit)
-        lease = {"lease_owner": owner, "lease_until": now + timedelta(seconds=lease_s)}
+    def claim_in(self, connection: Connection, owner: str, pick: Pick, *, lease_s: float) -> list[Claimed]:
+        """The same, inside a transaction."""
+        now = self._clock.now()
+        until = now + timedelta(seconds=lease_s)
         if connection.dialect.name == "postgresql":
-            rows = self._claim_at_once(connection, ready, order, now, lease)
+            rows = self._claim_at_once(connection, pick, now, owner, until)
         else:
-            rows = self._claim_each(connection, ready, lease)
-        return [Ticket(id=row.id, study_id=row.study_id, attempts=row.attempts, owner=owner) for row in rows]
+            rows = self._claim_each(connection, pick, now, owner, until)
+        return [self._claimed(owner, list(of_one)) for _, of_one in groupby(rows, key=attrgetter("id"))]
 
     def _claim_at_once(
-        self,
-        connection: Connection,
-        ready: Select[tuple[int]],
-        order: Sequence[Any],
-        now: datetime,
-        lease: dict[str, Any],
-    ) -> Sequence[Row[Any, Any, Any]]:
+        self, connection: Connection, pick: Pick, now: datetime, owner: str, until: datetime
+    ) -> Sequence[Row[Any]]:
         machine = self.machine
-        values = {"state": machine.held, "changed_at": now, "attempts": self.table.c.attempts + 1, **lease}
-        event = {"at": now, "kind": machine.name, "name": machine.claim, "source": machine.ready}
-        event |= {"target": machine.held, "actor": lease["lease_owner"]}
-        return claim_at_once(connection, self.table, ready, self._study_of, order, values, event)
+        given = {"held": machine.held, "now": now, "owner": owner, "until": until}
+        told = self._told(machine.ready, machine.claim, now, actor=owner)
+        query = claim_at_once(self.table, machine.ready, self._study_of, pick)
+        return connection.execute(query, parameters("given_", given) | parameters("event_", told)).all()
 
     def _claim_each(
-        self, connection: Connection, ready: Select[tuple[int]], lease: dict[str, Any]
-    ) -> Sequence[Row[Any, Any, Any]]:
+        self, connection: Connection, pick: Pick, now: datetime, owner: str, until: datetime
+    ) -> Sequence[Row[Any]]:
         """One after another: whoever writes to SQLite is alone."""
-        table, machine = self.table, self.machine
-        rows = connection.execute(
-            ready.with_only_columns(
-                table.c.id, (table.c.attempts + 1).label("attempts"), self._study_of.label("study_id")
-            )
-        ).all()
+        machine, study, lease = self.machine, self._study_of, {"lease_owner": owner, "lease_until": until}
+        rows = connection.execute(ready_rows(self.table, machine.ready, study, pick), {"given_now": now}).all()
         for row in rows:
-            taken = self.move(
-                connection,
-                row.id,
-                machine.ready,
-                machine.claim,
-                actor=lease["lease_owner"],
-                study_id=row.study_id,
-                attempts=row.attempts,
-                **lease,
-            )
+            change = {"study_id": row.study, "attempts": row.attempts, **lease}
+            taken = self.move(connection, row.id, machine.ready, machine.claim, actor=owner, **change)
             assert taken, "nobody else writes meanwhile"
-        return rows
+        if pick.reads is None or not rows:
+            return rows
+        places = {row.id: place for place, row in enumerate(rows)}
+        found = connection.execute(claimed_rows(self.table, study, pick), {"given_ids": list(places)}).all()
+        return sorted(found, key=lambda row: places[row.id])
+
+    def _claimed(self, owner: str, rows: Sequence[Row[Any]]) -> Claimed:
+        first = rows[0]
+        return Claimed(Ticket(id=first.id, study_id=first.study, attempts=first.attempts, owner=owner), rows)
 
     def settle(
         self, ticket: Ticket, event: StrEnum, *, reason: str | None = None, delay_s: float = 0.0, **columns: Any
@@ -240,25 +226,32 @@ class Queue:
 
         Its study is looked up where the caller does not know it.
         """
-        table, now = self.table, self._clock.now()
-        target = self.machine.target(source, event)
+        now, target = self._clock.now(), self.machine.target(source, event)
         if target is not self.machine.held:
             columns = {"lease_owner": None, "lease_until": None, **columns}
-        conditions = [table.c.id == row_id, table.c.state == source]
+        plain, computed = split({"state": target, "changed_at": now, **columns})
+        guards = (() if held_by is None else (self._is_holder,)) + (() if guard is None else (guard,))
+        moved = move(self.table, tuple(plain), computed, guards)
+        given = {"given_id": row_id, "given_state": source, **parameters("new_", plain)}
         if held_by is not None:
-            conditions.append(table.c.lease_owner == held_by)
-        if guard is not None:
-            conditions.append(guard)
-        moved = update(table).where(and_(*conditions)).values(state=target, changed_at=now, **columns)
-        told: dict[str, Any] = {"at": now, "kind": self.machine.name, "name": event, "source": source, "target": target}
-        told |= {"actor": actor, "reason": columns.get("reason")}
+            given["given_holder"] = held_by
+        told = self._told(source, event, now, actor=actor, reason=columns.get("reason"))
         if connection.dialect.name == "postgresql":
-            changed = move_at_once(connection, moved, self._study_of, told)
-        elif changed := connection.execute(moved).rowcount:
+            statement = move_at_once(moved, self._study_of)
+            changed = connection.execute(statement, given | parameters("event_", told)).rowcount
+        elif changed := connection.execute(moved, given).rowcount:
             known = self._study(connection, row_id) if study_id is None else study_id
             record(connection, subject_id=row_id, study_id=known, **told)
         assert changed in (0, 1), f"one row must move, not {changed}"
         return changed == 1
+
+    def _told(
+        self, source: StrEnum, event: StrEnum, now: datetime, *, actor: str, reason: str | None = None
+    ) -> dict[str, Any]:
+        """What the record says of a move."""
+        target = self.machine.target(source, event)
+        told = {"at": now, "kind": self.machine.name, "name": event, "source": source, "target": target}
+        return told | {"actor": actor, "reason": reason}
 
     def counts(self) -> dict[str, int]:
         """How many rows stand in each state."""
@@ -266,11 +259,10 @@ class Queue:
             rows = connection.execute(select(self.table.c.state, func.count()).group_by(self.table.c.state)).all()
         return {row[0]: row[1] for row in rows}
 
-    def _ready(self, now: datetime, where: Sequence[ColumnElement[bool]]) -> bool:
-        table = self.table
-        query = select(table.c.id).where(table.c.state == self.machine.ready, table.c.run_after <= now, *where).limit(1)
+    def _is_any_ready(self, pick: Pick) -> bool:
+        query, given = any_ready(self.table, self.machine.ready, pick), {"given_now": self._clock.now()}
         with self._database.read() as connection:
-            return connection.execute(query).first() is not None
+            return connection.execute(query, given).first() is not None
 
     def _study(self, connection: Connection, row_id: int) -> int | None:
         query = select(self._study_of).select_from(self.table).where(self.table.c.id == row_id)

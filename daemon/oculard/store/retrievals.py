@@ -15,6 +15,7 @@ from oculard.job import RETRIEVAL, RetrievalEvent, RetrievalState, Wish
 from oculard.store import tables
 from oculard.store.backfills import ACTIVE, in_turn
 from oculard.store.database import Database
+from oculard.store.picks import Pick
 from oculard.store.queue import Queue, Ticket
 
 
@@ -51,7 +52,7 @@ class Retrievals:
         """The next study to fetch from an archive, of the order whose turn it is after the one that had it last."""
         backfill, table = tables.backfill, tables.retrieval
         turn = _next_order(archive, self._clock.now(), anytime_only=anytime_only, after=after)
-        tickets = self._queue.claim(owner, lease_s=lease_s, where=(table.c.backfill_id == turn,))
+        tickets = self._queue.claim(owner, Pick(where=(table.c.backfill_id == turn,)), lease_s=lease_s)
         if not tickets:
             return None
         columns = (table.c.backfill_id, table.c.study_instance_uid, table.c.asked_at)

@@ -16,12 +16,12 @@ from typing import BinaryIO
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from oculard.errors import OculardError, Permanent
 from oculard.settings import Store
-from oculard.store.digesting import Digesting
-from oculard.store.vault import GIB, DiskFull, Vault, VaultTrouble, VaultUnreadable, not_written
+from oculard.store.bulk import Bulk
+from oculard.store.vault import GIB, DiskFull, Vault, VaultTrouble, not_written
 
 PREAMBLE = b"\0" * 128 + b"DICM"  # PS3.10 7.1
 SPOOLING = "cannot spool a data set"
-LARGE_BYTES = 4 << 20  # from here on the digest is taken by a thread of its own
+LARGE_BYTES = 4 << 20  # from here on it goes to the disk in blocks, and a thread of its own takes the digest
 READ_BUFFER_BYTES = 64 << 10
 ROOM_CHECK_BYTES = 16 << 20  # how much may come between two looks at the disk
 
@@ -46,7 +46,7 @@ class Spool:
         self.size_bytes = 0  # of the data set alone
         self._bytes_max, self._check_room, self._checked_at = bytes_max, check_room, 0
         self._digest = hashlib.sha256()
-        self._aside: Digesting | None = None  # of a large data set: takes the digest while the next bytes come
+        self._bulk: Bulk | None = None  # of a large data set
         self._failure: OculardError | None = None
         self._handle = -1
         self._lock = threading.Lock()  # a dying association discards what its network thread may be writing
@@ -71,8 +71,7 @@ class Spool:
                 if self.size_bytes - self._checked_at >= ROOM_CHECK_BYTES:
                     self._checked_at = self.size_bytes
                     self._check_room()
-                self._write_all(data)
-                self._take_digest(data)
+                self._take(data)
             except (VaultTrouble, TooLarge) as why:
                 self.fail(why)
             except OSError as why:
@@ -90,10 +89,10 @@ class Spool:
         """
         with self._lock:
             try:
-                if self._aside is not None:
-                    self._aside.finish()
+                if self._bulk is not None and self._handle >= 0:
+                    self._bulk.finish()
             except OSError as why:
-                self.fail(VaultUnreadable(f"cannot read what was spooled: {why.strerror}"))
+                self.fail(not_written(SPOOLING, why))
         if self._failure is not None:
             raise self._failure
         return self._digest.hexdigest()
@@ -122,14 +121,14 @@ class Spool:
     def flush(self) -> None:
         """Nothing is buffered; the vault syncs the file before custody is taken."""
 
-    def _take_digest(self, data: bytes | memoryview) -> None:
-        if self._aside is None and self.size_bytes < LARGE_BYTES:
+    def _take(self, data: bytes | memoryview) -> None:
+        if self._bulk is None and self.size_bytes < LARGE_BYTES:
+            self._write_all(data)
             self._digest.update(data)
             return
-        if self._aside is None:
-            at = self.head_bytes + self.size_bytes - len(data)
-            self._aside = Digesting(self.path, self._digest, at)
-        self._aside.go_on_to(self.head_bytes + self.size_bytes)
+        if self._bulk is None:
+            self._bulk = Bulk(self._handle, self._digest, self.head_bytes + self.size_bytes - len(data))
+        self._bulk.write(data)
 
     def _write_all(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
@@ -138,8 +137,9 @@ class Spool:
 
     def _close(self) -> None:
         handle, self._handle = self._handle, -1
-        if self._aside is not None:
-            self._aside.end()
+        bulk, self._bulk = self._bulk, None
+        if bulk is not None:
+            bulk.end()
         if handle < 0:
             return
         with contextlib.suppress(OSError):  # whatever counted was synced before

@@ -14,15 +14,15 @@ from oculard_models.data.drawn_layers import Picture, drawn_volume
 from oculard_models.data.foreign_volume import paint_foreign
 from oculard_models.data.harder_volume import CONDITIONS
 from oculard_models.data.paint_oct import draw_eye, paint_volume
+from oculard_models.data.second_foreign import paint_second_foreign
 from oculard_models.evaluate.layer_errors import Compared, LayerError, compare_layers, layer_errors, near_disc
 from oculard_models.volumes.centres import Centres, Place, find_centres
 from oculard_models.volumes.types import DISC_TYPES
 from oculard_models.volumes.volume import Layers, Volume
 
 Finder = Callable[[Volume], Layers]
-FOREIGN: Final = "foreign"
+FOREIGN: Final = {"foreign": paint_foreign, "foreign 2": paint_second_foreign}
 EVERYWHERE, NEAR = "everywhere", "near the disc"
-DRAWN = 4  # volumes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +45,16 @@ class Study:
     _took_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def measure(self, number: int, seed: int, frames: int) -> None:
-        """Paint one eye, make it harder in every way, paint a foreign one, and find the layers of all."""
+        """Paint one eye, make it harder in every way, paint it as others would, find the layers of all; draw one."""
         disc_type, eye = DISC_TYPES[number % len(DISC_TYPES)], "RL"[number // 5 % 2]
         painted = paint_volume(draw_eye(seed, disc_type, eye=eye), frames=frames)
-        for index, (name, harder) in enumerate(CONDITIONS.items()):
+        drawn = [*CONDITIONS, *FOREIGN][number] if number < len(CONDITIONS) + len(FOREIGN) else ""
+        for name, harder in CONDITIONS.items():
             volume, truth = harder(painted.volume, painted.layers, number)
-            draws = index == number % len(CONDITIONS) and len(self.pictures) < DRAWN
-            self._find(name, volume, truth, painted.disc_centre, draws=draws)
-        foreign = paint_foreign(seed, disc_type, eye=eye)
-        self._find(FOREIGN, foreign.volume, foreign.layers, foreign.disc_centre, draws=False)
+            self._find(name, volume, truth, painted.disc_centre, draws=name == drawn)
+        for name, paint in FOREIGN.items():
+            other = paint(seed, disc_type, eye=eye)
+            self._find(name, other.volume, other.layers, other.disc_centre, draws=name == drawn)
 
     def rows(self) -> Iterator[Row]:
         """All errors."""

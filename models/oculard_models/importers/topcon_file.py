@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from oculard_models.dicom_geometry import FRAMES_MAX
+from oculard_models.dicom_header import must_be_the_files
 from oculard_models.dicom_pixels import DECODER_ERRORS, Undecodable
 from oculard_models.volumes.volume import Map
 
@@ -69,6 +70,7 @@ def read_topcon(file: BinaryIO) -> TopconScan:
     except Undecodable:
         raise
     except DECODER_ERRORS as why:
+        must_be_the_files(why)
         raise Undecodable("topcon-unreadable", f"not a Topcon file that can be read: {type(why).__name__}") from why
 
 

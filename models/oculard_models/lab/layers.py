@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oculard_models.lab.console import fail, followed, misuse, print_rows
+from oculard_models.lab.finders import NamedNetwork, bare_file, finder, finders
+from oculard_models.layer_manifest import SEARCH, SHIPPED
 
 if TYPE_CHECKING:
     from oculard_models.evaluate.layer_study import Finder
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 TABLE, PICTURE = "layers.csv", "layers.png"
 SAME_PAINTER = (
     "the network learnt from the painter that judges it here, and knows its layers, greys and noise as it would know "
-    "no device's; the search was made by looking at it. Only `foreign` is painted otherwise than what both have seen."
+    "no device's; the search was made by looking at it. Only the `foreign` ones are painted otherwise."
 )
 HEALTHY = ("normal", "0", "healthy")
 
@@ -31,11 +33,13 @@ def layers(
     painted: Annotated[int, typer.Option(min=0, max=1000, help="Measure on so many painted volumes instead.")] = 0,
     seed: Annotated[int, typer.Option(min=0, max=999, help="The same seed paints the same eyes.")] = 1,
     frames: Annotated[int, typer.Option(min=32, max=512, help="B-scans of a painted volume.")] = 128,
-    network: Annotated[
-        Path | None,
-        typer.Option(help="What `oculard-lab train layers` wrote: beside the search in the table, or for the drawing."),
-    ] = None,
+    network: NamedNetwork = SHIPPED,
     out: Annotated[Path | None, typer.Option(help="Folder for the table and the pictures; made if missing.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Also write --network's file with its card and these figures: what the daemon serves."),
+    ] = None,
+    version: Annotated[str, typer.Option(help="Of the bundle.")] = "1.0.0",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find the layers of OCT volumes: draw them, or measure on painted volumes how far they are off."""
@@ -48,14 +52,17 @@ def layers(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as why:
             misuse(f"{out} cannot be made: {why.strerror}")
-    finders = _finders(network)
+    if bundle is not None and (not painted or bare_file(network) is None or bundle.exists()):
+        misuse("--bundle wants --painted, a file of `oculard-lab train layers` as --network, and a folder that is new")
     if volumes and out is not None:
-        _draw(volumes, out, list(finders.values())[-1])
+        _draw(volumes, out, finder(network))
         return
-    rows = list(_measured(painted, seed, frames, out, finders))
+    rows = list(_measured(painted, seed, frames, out, finders(network)))
     print_rows(rows, as_json)
-    if network is not None:
+    if network != SEARCH:
         typer.echo(SAME_PAINTER, err=True)
+    if bundle is not None:
+        _write_bundle(bundle, Path(network), rows, version, f"layers --painted {painted} --seed {seed}")
     if out is not None:
         with (out / TABLE).open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
@@ -69,22 +76,23 @@ def normative(
     table: Annotated[
         Path | None, typer.Option(help="CSV with `image` and `label`: only eyes whose label is `normal` are taken.")
     ] = None,
+    network: NamedNetwork = SHIPPED,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make the normative set of the deviation maps from healthy eyes' volumes; prints its sha256."""
     from oculard_models.data.volumes import VolumeUnusable, find_volumes, read_volume_file
     from oculard_models.volumes.centres import find_centres
     from oculard_models.volumes.normative import NORMATIVE_MAPS, NORMATIVE_PX, NormativeWrong, make_normative, to_bytes
-    from oculard_models.volumes.segment import segment_layers
     from oculard_models.volumes.views import ViewMissing, thickness_maps
 
+    find = finder(network)
     wanted = None if table is None else _healthy(table)
     paths = [path for path in find_volumes(volumes) if wanted is None or path.resolve() in wanted]
     eyes: list[Mapping[str, Map]] = []
     for path in followed(paths, "segmenting"):
         try:
             volume = read_volume_file(path)
-            found = segment_layers(volume)
+            found = find(volume)
             eyes.append(thickness_maps(volume, found, find_centres(volume, found), NORMATIVE_MAPS, NORMATIVE_PX))
         except (VolumeUnusable, ViewMissing) as why:
             typer.echo(f"left out: {path}: {why}", err=True)
@@ -113,20 +121,21 @@ def _healthy(table: Path) -> set[Path]:
     return {(table.parent / image).resolve() for image, label in rows if label in HEALTHY}
 
 
-def _finders(network: Path | None) -> dict[str, Finder]:
-    """The search, and the network if there is one, by the name in the table."""
-    from oculard_models.runners.layer_network import NetworkWrong, load_layer_network
-    from oculard_models.volumes.learned import learned_layers
-    from oculard_models.volumes.segment import segment_layers
+def _write_bundle(folder: Path, network: Path, rows: list[dict[str, object]], version: str, measured: str) -> None:
+    """Write the folder that the daemon serves."""
+    from datetime import UTC, datetime
 
-    finders: dict[str, Finder] = {"search": segment_layers}
-    if network is not None:
-        try:
-            asked = load_layer_network(network)
-        except NetworkWrong as why:
-            misuse(str(why))
-        finders["network"] = lambda volume: learned_layers(volume, asked)
-    return finders
+    from pydantic import ValidationError
+
+    from oculard_models.export.layer_folder import write_layer_folder
+    from oculard_models.runners.layer_network import NetworkWrong
+
+    date = datetime.now(UTC).date().isoformat()
+    try:
+        write_layer_folder(folder, network, rows, version=version, measured=f"oculard-lab {measured}", date=date)
+    except (NetworkWrong, OSError, ValidationError) as why:
+        fail(f"{folder} is not written: {why}")
+    typer.echo(str(folder), err=True)
 
 
 def _draw(volumes: Sequence[Path], out: Path, find: Finder) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import typer
 
 from oculard_models.lab.console import fail, followed, misuse
+from oculard_models.lab.finders import NamedNetwork, finder
+from oculard_models.layer_manifest import SHIPPED
 
 TABLE = "eyes.csv"
 COLUMNS = ("image", "person", "label", "eye")
@@ -27,6 +29,7 @@ def views(
     normative: Annotated[
         Path | None, typer.Option(help="What `oculard-lab normative` made; deviation maps need it.")
     ] = None,
+    network: NamedNetwork = SHIPPED,
 ) -> None:
     """Find layers and disc of every volume and write its views side by side, as right eyes."""
     from PIL import Image
@@ -36,12 +39,12 @@ def views(
     from oculard_models.data.volumes import VolumeUnusable, find_volumes, read_volume_file
     from oculard_models.volumes.centres import find_centres
     from oculard_models.volumes.normative import NormativeWrong, read_normative
-    from oculard_models.volumes.segment import segment_layers
     from oculard_models.volumes.views import VIEWS, ViewMissing, make_views
 
     wanted = tuple(name for name in names.split(",") if name)
     if not wanted or not set(wanted) <= set(VIEWS):
         misuse(f"--views: expected some of {', '.join(VIEWS)}")
+    find = finder(network)
     try:
         known = {} if table is None else _rows(table)
         healthy = None if normative is None else read_normative(normative)
@@ -54,7 +57,7 @@ def views(
     for path in followed(list(find_volumes(volumes)), "segmenting"):
         try:
             volume = read_volume_file(path)
-            layers = segment_layers(volume)
+            layers = find(volume)
             seen = make_views(volume, layers, find_centres(volume, layers), wanted, size_px, healthy)
         except (VolumeUnusable, ViewMissing) as why:
             typer.echo(f"{path}: left out: {why}", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from oculard_models.contract import EstimateFailed
+from oculard_models.layer_manifest import WEIGHTS_MAX_BYTES, read_layer_folder
+from oculard_models.manifest import BundleRefused
+from oculard_models.runners.onnx_file import NotOnnx, has_external_data
 from oculard_models.volumes.learned import BOUNDARIES, Seen
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 INPUT, OUTPUTS = "seen", ("rows", "present")
-BYTES_MAX = 50_000_000
 TOLERANCE = 0.1  # rows, and of the probability that something is there
 
 
@@ -27,11 +29,13 @@ class NetworkWrong(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerNetwork:
-    """A loaded network; `command` made it."""
+    """A loaded network; `command` made it. `name` and `learnt_from` are its manifest's, where it has one."""
 
     session: InferenceSession
     sha256: str
     command: str
+    name: str = ""  # and version
+    learnt_from: str = ""
 
     def __call__(self, seen: Seen) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Rows and presence of B-scans: see `volumes.learned.Network`. Raises EstimateFailed."""
@@ -44,9 +48,25 @@ class LayerNetwork:
         return rows, present
 
 
+def load_layer_folder(folder: Path, threads: int = 1) -> LayerNetwork:
+    """Load the network of a folder that has its manifest and card, by the digest there. Raises NetworkWrong."""
+    try:
+        found = read_layer_folder(folder)
+        content = found.load()
+    except BundleRefused as why:
+        raise NetworkWrong(str(why)) from why
+    manifest = found.manifest
+    name = f"{manifest.name} {manifest.version}"
+    return replace(_tested(content, folder, threads), name=name, learnt_from=manifest.learnt_from)
+
+
 def load_layer_network(path: Path, threads: int = 1) -> LayerNetwork:
-    """Load a network with onnxruntime and run its self-test. Raises NetworkWrong."""
-    content = _content(path)
+    """Load a network's bare file, as training writes it, with onnxruntime. Raises NetworkWrong."""
+    return _tested(_content(path), path, threads)
+
+
+def _tested(content: bytes, path: Path, threads: int) -> LayerNetwork:
+    """Make a session, and run the self-test that the file holds. Raises NetworkWrong."""
     network = LayerNetwork(session=_session(content, path, threads), sha256=_digest(content), command="")
     about = network.session.get_modelmeta().custom_metadata_map
     try:
@@ -59,7 +79,7 @@ def load_layer_network(path: Path, threads: int = 1) -> LayerNetwork:
         raise NetworkWrong(f"{path} cannot be run: {why}") from why
     if wanted.shape != got.shape or not bool((np.abs(got - wanted) < TOLERANCE).all()):  # NaN is not below
         raise NetworkWrong(f"{path} does not give here what it gave where it was made")
-    return LayerNetwork(session=network.session, sha256=network.sha256, command=about.get("command", ""))
+    return replace(network, command=about.get("command", ""))
 
 
 def golden(network: LayerNetwork) -> npt.NDArray[np.float64]:
@@ -80,17 +100,23 @@ def golden_piece() -> Seen:
 
 def _content(path: Path) -> bytes:
     try:
-        if path.stat().st_size > BYTES_MAX:
-            raise NetworkWrong(f"{path} is larger than {BYTES_MAX} bytes")
+        if path.stat().st_size > WEIGHTS_MAX_BYTES:
+            raise NetworkWrong(f"{path} is larger than {WEIGHTS_MAX_BYTES} bytes")
         return path.read_bytes()
     except OSError as why:
         raise NetworkWrong(f"{path} cannot be read: {why.strerror}") from why
 
 
 def _session(content: bytes, path: Path, threads: int) -> InferenceSession:
-    """An onnxruntime session with the wanted ports; a model that reads other files cannot be loaded from bytes."""
+    """An onnxruntime session with the wanted ports."""
     import onnxruntime
 
+    try:
+        outside = has_external_data(content)
+    except NotOnnx as why:
+        raise NetworkWrong(f"{path} is no ONNX file: {why}") from why
+    if outside:
+        raise NetworkWrong(f"{path} reads other files; hint: export it as one file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

@@ -64,6 +64,8 @@ CONCEPTS = {
     "axial-ratio": "FAZ-AXIAL-RATIO",
     "centroid-offset": "FAZ-OFFSET",
 }
+COMPARED = ("command", "date", "seed", "settings", "table", "summary", "int8", "costs")  # what the card may show
+STATED = ("seed", "nets", "size_px", "patch_px", "folds", "painted", "epochs", "batch", "rate", "patience", "precision")
 PATENTED = "Apache-2.0; patent WO2023062764A1: commercial use needs a licence from its inventors"
 
 
@@ -196,7 +198,8 @@ def _compared(settings: Settings) -> dict[str, Any]:
         return {}
     try:
         read: dict[str, Any] = json.loads(Path(settings.compared).read_text(encoding="utf-8"))
-        return {key: read[key] for key in ("command", "date", "seed", "settings", "table", "summary", "costs")}
+        figures = {key: read[key] for key in COMPARED}
+        return figures | {"settings": {name: read["settings"][name] for name in STATED}}
     except (OSError, ValueError, LookupError, TypeError) as why:
         raise TrainingWrong(f"{settings.compared} is not what `train faz-compare` writes: {why}") from why
 
@@ -215,7 +218,7 @@ def _figures(
         "seed": settings.seed,
         # Nobody knows whose they are: as many people as there are pictures that do not name each other, at most.
         "people": {part: len({one.about.group for one in kept}) for part in ("training", "test")},
-        "settings": asdict(settings),
+        "settings": {name: value for name, value in asdict(settings).items() if name not in left_out},
         "cross_validation": by_stratum(found),
         "pictures": [asdict(one) for one in found],
         "compared": dict(compared),

@@ -66,7 +66,8 @@ commercial use needs a licence from its inventors. The bundle `faz` does not use
 
 COMPARED = """\
 All networks side by side, same pictures, folds and lessons, at {size} x {size} pixels in patches of {patch} ({date},
-seed {seed}; GFLOP, MB and ms at 320 x 320, onnxruntime on two cores, on the machine and at the load of that moment):
+seed {seed}; GFLOP, MB and ms at 320 x 320, onnxruntime on two cores, on the machine and at the load of that moment;
+int8: the mean Dice with the convolutions quantised, and its size and time):
 
 {table}
 LWBNA-Unet: Sharma et al., Sci Rep 12:8508 (2022), doi 10.1038/s41598-022-12486-w; 0.958 was published for it and for

@@ -6,9 +6,9 @@ How to run (needs the extra `lab` and the table of ../shared/data/octa-faz):
     oculard-lab train faz-compare --data ... --run short --nets small-unet --painted 24 --before 1 --epochs 2   # to try
 
 Every network first sees the same painted angiographies, then learns from all folds but one, of which a part is set
-aside to stop early on; it is measured on the fold that it has not seen. The masks are cleaned as the daemon cleans
-them, and compared at the pictures' own size. A run that was interrupted goes on where it was. The table goes to stdout
-and to `table.md`, all figures to `figures.json` in the run's folder.
+aside to stop early on; it is measured on the fold that it has not seen, as it is and with its convolutions in 8 bits.
+The masks are cleaned as the daemon cleans them, and compared at the pictures' own size. A run that was interrupted goes
+on where it was. The table goes to stdout and to `table.md`, all figures to `figures.json` in the run's folder.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from oculard_models.train.segmenting import (
     probabilities,
     set_aside,
 )
+from oculard_models.train.segmenting_int8 import int8_probabilities
 from oculard_models.train.segmenting_table import cost_of, table
 from oculard_models.train.settings import Fit, TrainingWrong, asked
 
@@ -114,12 +115,13 @@ def main(arguments: Sequence[str]) -> None:
         "constant mask": [one for part in parts for one in constant_mask(without(parts, part), part)],
         "blur and threshold": [one for part in parts for one in blurred_threshold(without(parts, part), part)],
     }
+    quantised: dict[str, list[Agreement]] = {}
     for net in settings.names:
-        rows[net] = _cross_validated(net, settings, parts, run)
+        rows[net], quantised[net] = _cross_validated(net, settings, parts, run)
         said = summary(rows[net])
         typer.echo(f"{net}: Dice {said.dice_mean:.4f} (SD {said.dice_sd:.4f}) on {said.pictures} pictures", err=True)
     costs = {net: cost_of(net, run) for net in settings.names}
-    written = table(rows, costs)
+    written = table(rows, costs, quantised)
     (run / "table.md").write_text(written, encoding="utf-8")
     figures = {
         "command": "oculard-lab train faz-compare " + shlex.join(arguments),
@@ -130,22 +132,27 @@ def main(arguments: Sequence[str]) -> None:
         "costs": costs,
         "table": written,
         "summary": {name: by_stratum(found) for name, found in rows.items()},
+        "int8": {name: by_stratum(found) for name, found in quantised.items()},
         "pictures": {name: [asdict(one) for one in found] for name, found in rows.items()},
     }
     (run / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     typer.echo(written)
 
 
-def _cross_validated(net: str, settings: Settings, parts: Sequence[Sequence[Kept]], run: Path) -> list[Agreement]:
-    """Let one network learn from all folds but one, and measure it on that one."""
+def _cross_validated(
+    net: str, settings: Settings, parts: Sequence[Sequence[Kept]], run: Path
+) -> tuple[list[Agreement], list[Agreement]]:
+    """Let one network learn from all folds but one, and measure it on that one: as it is, and quantised."""
     start = first_lesson(settings.lesson(net, None), settings.painted, run / net / "painted")
     found: list[Agreement] = []
+    quantised: list[Agreement] = []
     for number, part in enumerate(parts):
         training, tuning = set_aside(without(parts, part), settings.tuning, settings.seed)
         lesson = settings.lesson(net, start)
         learnt = learn(lesson, training, tuning, run / net / f"fold-{number}", resume=True)
         found += agreements(part, probabilities(learnt, part, lesson.spec))
-    return found
+        quantised += agreements(part, int8_probabilities(learnt, training, part, lesson.spec))
+    return found, quantised
 
 
 def first_lesson(lesson: Lesson, count: int, run: Path) -> Path:

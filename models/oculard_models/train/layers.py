@@ -1,9 +1,9 @@
-"""Train a light network for the layers of OCT volumes on painted ones, to compare it with the graph search.
+"""Train a light network for the layers of OCT volumes on painted ones: how `oct-layers` was made.
 
-How to run (needs the extra `lab`; about a quarter of an hour of one processor):
+How to run (needs the extra `lab`; about eight minutes of one processor):
 
     oculard-lab train layers --out layers.onnx
-    oculard-lab layers --painted 10 --network layers.onnx
+    oculard-lab layers --painted 10 --network layers.onnx --bundle oct-ours
     oculard-lab train layers --eyes 2 --steps 4 --out short.onnx      # to try
 
 Every eye is fresh: it is painted, a few hundred pieces are taken from it and from those before it, and it is gone. The

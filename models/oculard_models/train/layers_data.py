@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oculard_models.data.paint_oct import PaintedVolume, draw_eye, paint_volume
+from oculard_models.train.layers_looks import Rows3, other_look, pitch
 from oculard_models.volumes.grid import Grid, sampled
 from oculard_models.volumes.learned import BOUNDARIES, Seen, in_grid, network_grid, seen_frames
 from oculard_models.volumes.types import DISC_TYPES
@@ -57,8 +58,8 @@ class Pieces:
         drawn = [varied(rng, *self._piece(rng)) for _ in range(count)]
         return np.stack([seen for seen, _ in drawn]), np.stack([rows for _, rows in drawn])
 
-    def _piece(self, rng: np.random.Generator) -> tuple[Seen, Rows]:
-        """Cut a piece of a volume as it was painted."""
+    def _piece(self, rng: np.random.Generator) -> tuple[Seen, Rows3]:
+        """Cut a piece of a volume as it was painted: three B-scans, and the boundaries in each."""
         kept = self.kept[int(rng.integers(len(self.kept)))]
         count, columns = kept.grid.values.shape[:2]
         frame = int(rng.integers(count))
@@ -66,12 +67,14 @@ class Pieces:
             reach = DISC_UM / kept.grid.side_um[0]
             frame = int(np.clip(round(kept.disc + rng.uniform(-reach, reach)), 0, count - 1))
         left = int(rng.integers(columns - COLUMNS + 1))
+        beside = np.clip(frame + np.array([-1, 0, 1]), 0, count - 1)
         seen = seen_frames(kept.grid, np.array([frame]))[0, :, :, left : left + COLUMNS]
-        return seen, kept.rows[:, frame, left : left + COLUMNS]
+        return seen, kept.rows[:, beside, left : left + COLUMNS].transpose(1, 0, 2)
 
 
-def varied(rng: np.random.Generator, seen: Seen, rows: Rows) -> tuple[Seen, Rows]:
-    """A piece from another scan: mirrored, aslant, dimmer, in shadow, noisier; its rows with it."""
+def varied(rng: np.random.Generator, seen: Seen, all_rows: Rows3) -> tuple[Seen, Rows]:
+    """A piece from another scan: of another look, mirrored, aslant, dimmer, in shadow, noisier; its rows with it."""
+    seen, rows = other_look(rng, seen, all_rows), all_rows[1]
     if rng.random() < 0.5:
         seen, rows = seen[:, :, ::-1], rows[:, ::-1]
     seen, rows = _aslant(rng, seen, rows)
@@ -95,17 +98,21 @@ def _kept(painted: PaintedVolume) -> Kept:
 
 
 def _aslant(rng: np.random.Generator, seen: Seen, rows: Rows) -> tuple[Seen, Rows]:
-    """Shift each column down by so much more than the one before it, and each B-scan a little against the others."""
+    """Draw rows out, shift each column by so much more than the one before, and B-scans a little against each other."""
     depth, columns = seen.shape[1:]
-    known = rows[np.isfinite(rows)]
+    factor = pitch(rng)
+    drawn_out = (rows + 0.5) * np.float32(factor) - 0.5
+    known = drawn_out[np.isfinite(drawn_out)]
     top = float(known.min()) if known.size else 0.0
     slope = np.linspace(0.0, rng.normal(0.0, 14.0), columns)
     shift = np.rint(slope - slope.min() + rng.uniform(*TOP) - top).astype(np.int64)
     moved = []
     for frame, more in zip(seen, (int(rng.integers(-2, 3)), 0, int(rng.integers(-2, 3))), strict=True):
-        at = (np.arange(ROWS)[:, None] - shift - more) % depth
-        moved.append(np.take_along_axis(frame, at, axis=0))
-    return np.stack(moved), rows + shift.astype(np.float32)
+        at = (np.arange(ROWS)[:, None] - shift - more + 0.5) / factor - 0.5
+        low = np.floor(at).astype(np.int64)
+        upper, lower = (np.take_along_axis(frame, (low + next_one) % depth, axis=0) for next_one in (0, 1))
+        moved.append(upper + (at - low).astype(np.float32) * (lower - upper))
+    return np.stack(moved), drawn_out + shift.astype(np.float32)
 
 
 def _shadows(rng: np.random.Generator, columns: int) -> npt.NDArray[np.float32]:

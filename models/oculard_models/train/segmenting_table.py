@@ -11,22 +11,23 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from oculard_models.evaluate.masks import Agreement, summary
-from oculard_models.export.network import export_onnx
+from oculard_models.export.network import INPUT, export_onnx
+from oculard_models.export.smaller import write_int8
 from oculard_models.nets.segmenters import build_segmenter
 
 STATED_PX = 320  # the published size of the input
 RUNS = 5
 HEAD = (
-    "| | Dice mean (SD) | least | deep | superficial | Hausdorff 95 (px) | not found | area bias (limits), % of the"
-    " picture | Pearson r | parameters | GFLOP | MB | ms |"
+    "| | Dice mean (SD) | least | deep | superficial | int8 | Hausdorff 95 (px) | not found | area bias (limits),"
+    " % of the picture | Pearson r | parameters | GFLOP | MB, int8 | ms, int8 |"
 )
 Cost = dict[str, float]
 
 
 def cost_of(net: str, folder: Path) -> Cost:
-    """Count parameters (with batch statistics) and arithmetic at 320 px; measure file and time of one picture.
+    """Count parameters (with batch statistics) and arithmetic at 320 px; measure files and time, float and int8.
 
-    Time: onnxruntime, two threads, batch 1, median, at 320 px, on the machine as it is at that moment.
+    Time of one picture: onnxruntime, two threads, batch 1, median, at 320 px, on the machine as it is at that moment.
     """
     built = build_segmenter(net).eval()
     image = torch.zeros(1, 3, STATED_PX, STATED_PX)
@@ -35,20 +36,29 @@ def cost_of(net: str, folder: Path) -> Cost:
     statistics = sum(b.numel() for name, b in built.named_buffers() if "running" in name)
     path = folder / f"{net}.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
+    small = path.with_suffix(".int8.onnx")
     export_onnx(built, ["mask"], (STATED_PX, STATED_PX), path)
+    write_int8(path, small, INPUT, [image.numpy()])
     cost = {
         "parameters": float(sum(p.numel() for p in built.parameters()) + statistics),
         "gflop": counter.get_total_flops() / 1e9,
         "mb": path.stat().st_size / 1e6,
+        "mb_int8": small.stat().st_size / 1e6,
         "ms": _milliseconds(path),
+        "ms_int8": _milliseconds(small),
     }
     path.unlink()
+    small.unlink()
     return cost
 
 
-def table(rows: Mapping[str, Sequence[Agreement]], costs: Mapping[str, Cost]) -> str:
-    """Write the table."""
-    lines = [HEAD, "|" + "---|" * 13]
+def table(
+    rows: Mapping[str, Sequence[Agreement]],
+    costs: Mapping[str, Cost],
+    quantised: Mapping[str, Sequence[Agreement]],
+) -> str:
+    """Write the table. `quantised`: what the networks do in 8 bits, where that was measured."""
+    lines = [HEAD, "|" + "---|" * 14]
     for name, found in rows.items():
         whole = summary(found)
         strata = [_of(found, "deep"), _of(found, "superficial")]
@@ -59,18 +69,25 @@ def table(rows: Mapping[str, Sequence[Agreement]], costs: Mapping[str, Cost]) ->
             f"{whole.dice_mean:.3f} ({whole.dice_sd:.3f})",
             f"{whole.dice_least:.2f}",
             *strata,
+            f"{summary(quantised[name]).dice_mean:.3f}" if name in quantised else "-",
             "-" if whole.hausdorff95_px is None else f"{whole.hausdorff95_px:.1f}",
             str(whole.not_found),
             bias,
             "-" if whole.pearson_r is None else f"{whole.pearson_r:.3f}",
-            *(
-                [f"{cost['parameters']:,.0f}", f"{cost['gflop']:.1f}", f"{cost['mb']:.1f}", f"{cost['ms']:.0f}"]
-                if cost
-                else ["-"] * 4
-            ),
+            *(_costs(cost) if cost else ["-"] * 4),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _costs(cost: Cost) -> list[str]:
+    """Write parameters, arithmetic, megabytes and milliseconds."""
+    return [
+        f"{cost['parameters']:,.0f}",
+        f"{cost['gflop']:.1f}",
+        f"{cost['mb']:.1f}, {cost['mb_int8']:.1f}",
+        f"{cost['ms']:.0f}, {cost['ms_int8']:.0f}",
+    ]
 
 
 def _of(found: Sequence[Agreement], stratum: str) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 from oculard_models.volumes.grid import Grid, coarser, fine_grid, resampled
+from oculard_models.volumes.retina import is_retina, is_upright
 from oculard_models.volumes.volume import Layers, Map, Volume
 
 Seen = npt.NDArray[np.float32]  # B-scans x 3 (the one before, itself, the one after) x rows x columns, about 0..1
@@ -26,7 +27,7 @@ Network = Callable[[Seen], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32
 BOUNDARIES: Final = ("ilm", "rnfl_gcl", "ipl_inl", "bm")
 DEPTH_UM, SIDE_UM = 5.2, 30.0  # of one value of the grid; sideways as near as the volume's own steps allow
 STEP = 32  # rows and columns are filled up to a multiple of this
-BATCH = 16  # B-scans at a time
+BATCH = 2  # B-scans at a time: more are no quicker, and take 40 MB each
 LEAST_UM = 400.0  # a smaller opening is a vessel's shadow
 
 
@@ -35,7 +36,7 @@ def learned_layers(volume: Volume, network: Network) -> Layers:
     grid = network_grid(volume)
     rows, present = _asked(grid, network)
     rows = ndimage.median_filter(rows, size=(1, 3, 3), mode="nearest")
-    blank = _without_dots(present[0] < 0.5, grid)
+    blank = _without_dots(~_retina(grid, rows, present[0]), grid)
     opening = _without_dots(present[1] < 0.5, grid) & ~blank
     count, _, width = volume.pixels.shape
     surfaces = dict[str, Map]()
@@ -45,6 +46,12 @@ def learned_layers(volume: Volume, network: Network) -> Layers:
         gone = resampled(gap.astype(np.float32), grid, (count, width), (1, 1)) > 0.5
         surfaces[name] = np.where(gone, np.float32(np.nan), full)
     return Layers(**surfaces)
+
+
+def _retina(grid: Grid, rows: npt.NDArray[np.float32], present: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Where the network sees a retina, and brightness does not contradict it; nowhere where it is upside down."""
+    seen = (present >= 0.5) & is_retina(grid, rows[0])
+    return seen if is_upright(grid, rows[0], rows[-1], seen) else np.zeros_like(seen)
 
 
 def network_grid(volume: Volume) -> Grid:

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from oculard_models.volumes.grid import Bands, Grid, bridged, coarser, fine_grid, means, resampled, smoothed
 from oculard_models.volumes.opening import Mask, find_opening, has_pigment, outer_lost
+from oculard_models.volumes.retina import is_retina, is_upright
 from oculard_models.volumes.sequence import unlikeness, usual_sequence
 from oculard_models.volumes.sweep import FORBIDDEN, find_surface
 from oculard_models.volumes.volume import Layers, Map, Volume
@@ -31,8 +32,6 @@ FIBRES_UM = 40.0  # and so much of nerve fibres is above it at least
 LINE_UM = 8.0  # IPL/INL is so far above it at least
 INNER_UM = 480.0  # the flattened band reaches this far above Bruch's membrane
 NEAR_UM, NEAR = 12.0, 0.12  # so far from where a fall should be costs so much; three times as far, nine times that
-CHOROID_UM = (25.0, 120.0)  # what is looked at below Bruch's membrane, and above ILM
-NOTHING = 0.08  # less contrast at ILM, as a share of the volume's, is no retina
 
 
 def segment_layers(volume: Volume) -> Layers:
@@ -45,9 +44,9 @@ def segment_layers(volume: Volume) -> Layers:
     coarse = coarser(fine, COARSE_DEPTH_UM, COARSE_SIDE_UM)
     top = _coarse_ilm(coarse)
     ilm = _refined(fine, _finer(top, coarse, fine), _first_rise, (1, 3), WALL_UM)
-    seen = _retina(fine, ilm)
+    seen = is_retina(fine, ilm)
     floor = _refined(fine, _finer(_coarse_bm(coarse, top), coarse, fine), _end_of_band, (3, 7), LOOK_UM)
-    if not _is_upright(fine, ilm, floor, seen):
+    if not is_upright(fine, ilm, floor, seen):
         seen = np.zeros_like(seen)
     lost = outer_lost(fine, floor, seen)
     near = np.abs(floor - bridged(floor, seen & ~lost)) * fine.depth_um < BRIDGE_UM
@@ -129,25 +128,6 @@ def _without_pigment(grid: Grid, ilm: Map, bm: Map, firm: Mask) -> Map:
     costs = np.where(firm[..., None], pinned, free)
     found = find_surface(np.asarray(costs, dtype=np.float32), frame_step=0.01, column_step=0.02)
     return np.where(firm, bm, (first + edge + found - 0.5).astype(np.float32))
-
-
-def _retina(grid: Grid, ilm: Map) -> Mask:
-    """Where what was found as ILM has tissue below it and none above."""
-    above, below = grid.px(50.0), grid.px(100.0)
-    band, first = grid.band(ilm, above, below)
-    rise = band[..., above + 1 :].mean(axis=-1) - band[..., :above].mean(axis=-1)
-    inside = (first >= 0) & (first + above + below < grid.values.shape[-1])
-    return np.asarray((smoothed(rise[..., None], 3, 9)[..., 0] > NOTHING) & inside)
-
-
-def _is_upright(grid: Grid, ilm: Map, bm: Map, seen: Mask) -> bool:
-    """Is it brighter below Bruch's membrane, in the choroid, than above ILM, in the vitreous?"""
-    if not seen.any():
-        return False
-    deep, _ = grid.band(bm, 0, grid.px(CHOROID_UM[1]))
-    high, _ = grid.band(ilm, grid.px(CHOROID_UM[1]), 0)
-    near = grid.px(CHOROID_UM[0])
-    return float(np.median((deep[..., near:].mean(axis=-1) - high[..., :-near].mean(axis=-1))[seen])) > NOTHING / 2.0
 
 
 def _inner(grid: Grid, ilm: Map, bm: Map, known: Mask, lost: Mask) -> tuple[Map, Map]:
