@@ -6,18 +6,24 @@ from pathlib import Path
 
 from oculard.inference.estimators import Estimators, families, find
 from oculard.inference.grading import QualityGate
+from oculard.inference.layer_finder import layer_finder
 from oculard.inference.refused import refused_models
-from oculard.settings import Worker
+from oculard.settings import Glaucoma, Settings, Worker
 from oculard_models.registry import Bundle, Refusal
 
 
-def refused(settings: Worker, bundles: list[Bundle], refusals: list[Refusal]) -> set[str]:
+def refused(
+    settings: Worker, bundles: list[Bundle], refusals: list[Refusal], glaucoma: Glaucoma | None = None
+) -> set[str]:
     """After everything was loaded that these bundles allow."""
+    glaucoma = glaucoma or Glaucoma()
     estimators = Estimators(bundles, providers=["cpu"], threads=1)
     estimators.load(family.estimator for family in families(find([])[0], settings.estimators).values())
     gate = QualityGate(bundles, settings.quality_gate, threads=1)
     gate.load()
-    return refused_models(settings, refusals, estimators, gate)
+    layers = layer_finder(glaucoma, threads=1)
+    layers.load()
+    return refused_models(Settings(worker=settings, glaucoma=glaucoma), refusals, estimators, gate, layers)
 
 
 def test_nothing_is_refused_of_what_is_delivered() -> None:
@@ -44,3 +50,12 @@ def test_a_folder_counts_when_the_configuration_names_it(tmp_path: Path) -> None
 
     assert {one.folder.name for one in refusals} == {"faz", "nobody-wants-me", "away"}
     assert refused(settings, bundles, refusals) == {"faz", "away"}
+
+
+def test_a_network_for_layers_that_is_none_is_refused(tmp_path: Path) -> None:
+    """By its folder's name; the search needs none."""
+    bundles, refusals = find([])
+    (tmp_path / "ours").mkdir()
+
+    assert refused(Worker(), bundles, refusals, Glaucoma(layer_network=str(tmp_path / "ours"))) == {"ours"}
+    assert refused(Worker(), bundles, refusals, Glaucoma(layer_network="search")) == set()
