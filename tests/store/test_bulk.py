@@ -60,6 +60,17 @@ def test_whatever_the_pieces(tmp_path_factory: pytest.TempPathFactory, sizes: li
     assert told == hashlib.sha256(HEAD + b"".join(pieces)).hexdigest()
 
 
+def test_who_finishes_twice_writes_once(tmp_path: Path) -> None:
+    """The end of the file is not there a second time."""
+    with opened(tmp_path / "file") as (_, bulk, digest):
+        bulk.write(b"end")
+        bulk.finish()
+        bulk.finish()
+
+    assert (tmp_path / "file").read_bytes() == HEAD + b"end"
+    assert digest.hexdigest() == hashlib.sha256(HEAD + b"end").hexdigest()
+
+
 def test_blocks_pass_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole blocks directly, the first part and the rest in the ordinary way."""
     seen, write = [], os.write

@@ -63,9 +63,10 @@ class Bulk:
                 self._block, self._start, self._end = self._free.get(), 0, 0
 
     def finish(self) -> None:
-        """Write what is left, and wait until all is digested. Raises OSError."""
+        """Write what is left, once, and wait until all is digested. Raises OSError."""
         self._set_direct(False)  # the end of a file is no whole block
         self._put()
+        self._start = self._end
         self.end()
 
     def end(self) -> None:
