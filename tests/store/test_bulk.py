@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of two pages."""
     monkeypatch.setattr(bulk_module, "BLOCK_BYTES", BLOCK)
     monkeypatch.setattr(bulk_module, "LEAST_BYTES", BLOCK // 2)
+    monkeypatch.setattr(Bulk, "_all", WeakSet())
 
 
 @contextmanager
@@ -153,13 +155,10 @@ def test_a_disk_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_many_at_once_have_smaller_blocks(tmp_path: Path) -> None:
     """Memory is bounded by what is open, and what ended counts no more."""
     handle = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    sizes = []
     bulks = [Bulk(handle, hashlib.sha256(), 0) for _ in range(2 * bulk_module.FEW)]
     sizes = [bulk._block_bytes for bulk in bulks]
     for bulk in bulks:
         bulk.end()
-    bulks.clear()
-    del bulk
     again = Bulk(handle, hashlib.sha256(), 0)
     again.end()
     os.close(handle)

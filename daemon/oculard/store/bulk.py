@@ -71,6 +71,7 @@ class Bulk:
 
     def end(self) -> None:
         """Nothing more will come."""
+        self._all.discard(self)
         self._filled.put(None)
         self._thread.join()
 
