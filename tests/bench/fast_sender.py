@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -24,6 +25,31 @@ PDU_BYTES = 131_072
 FILE_META_FROM = 144
 ASSOCIATE_RQ, ASSOCIATE_AC, RELEASE_RQ = 1, 2, 5
 CALLING_AE = "FASTSCU"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A file to send, and what its file meta information says: a device knows that before it sends."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_from: int  # where its data set begins, in bytes
+    size_bytes: int
+
+    @classmethod
+    def of(cls, path: Path) -> Load:
+        """Read what is needed of a file."""
+        meta = read_file_meta_info(path)
+        return cls(
+            path=path,
+            sop_class_uid=str(meta.MediaStorageSOPClassUID),
+            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+            transfer_syntax_uid=str(meta.TransferSyntaxUID),
+            data_from=FILE_META_FROM + int(meta.FileMetaInformationGroupLength),
+            size_bytes=path.stat().st_size,
+        )
 
 
 class Sender:
@@ -48,16 +74,14 @@ class Sender:
         most = struct.unpack_from(">L", answer, at)[0] or PDU_BYTES
         self._fragment_bytes = min(most, PDU_BYTES) - PDV_HEAD_BYTES
 
-    def store(self, path: Path, number: int) -> int:
+    def store(self, load: Load, number: int) -> int:
         """Send one file; gives the status of the answer."""
-        meta = read_file_meta_info(path)
-        sop_class, sop_instance = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
-        context = self._contexts[sop_class, str(meta.TransferSyntaxUID)]
-        command = _command(sop_class, sop_instance, number % 65535 + 1)
+        context = self._contexts[load.sop_class_uid, load.transfer_syntax_uid]
+        command = _command(load.sop_class_uid, load.sop_instance_uid, number % 65535 + 1)
         head = struct.pack(">BBLLBB", 4, 0, len(command) + 6, len(command) + 2, context, 3)
         self._socket.sendall(head + command, socket.MSG_MORE)
-        at, size = FILE_META_FROM + int(meta.FileMetaInformationGroupLength), path.stat().st_size
-        with path.open("rb") as file:
+        at, size = load.data_from, load.size_bytes
+        with load.path.open("rb", buffering=0) as file:
             while at < size:
                 count = min(self._fragment_bytes, size - at)
                 last = 2 if at + count == size else 0
@@ -115,22 +139,21 @@ def _status(command: bytes) -> int:
     raise ConnectionError("an answer without a status")
 
 
-def contexts_of(paths: Iterable[Path]) -> list[tuple[str, str]]:
+def contexts_of(loads: Iterable[Load]) -> list[tuple[str, str]]:
     """The SOP classes and transfer syntaxes of some files."""
-    metas = [read_file_meta_info(path) for path in paths]
-    return sorted({(str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)) for meta in metas})
+    return sorted({(load.sop_class_uid, load.transfer_syntax_uid) for load in loads})
 
 
 def main() -> None:
     """The command."""
     host, port, called_ae, folder = sys.argv[1:]
-    paths = sorted(Path(folder).iterdir())
-    pairs = contexts_of(paths)
+    loads = [Load.of(path) for path in sorted(Path(folder).iterdir())]
+    pairs = contexts_of(loads)
     print("ready", flush=True)  # noqa: T201  the bench reads it
     sys.stdin.readline()
     began = perf_counter()
     sender = Sender(host, int(port), called_ae, pairs)
-    statuses = [sender.store(path, number) for number, path in enumerate(paths)]
+    statuses = [sender.store(load, number) for number, load in enumerate(loads)]
     sender.release()
     print(json.dumps({"seconds": perf_counter() - began, "stored": statuses.count(0)}))  # noqa: T201  likewise
 

@@ -17,7 +17,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from bench.fast_sender import Sender, contexts_of
+from bench.fast_sender import Load, Sender, contexts_of
 from bench.loads import VOLUMES, write_load
 from bench.receivers import RECEIVERS, TITLE, Receiver, limit_mb_s
 from bench.tables import Table
@@ -170,9 +170,10 @@ def peak_mib_with_all_open(
     running: Receiver, files: Sequence[Path], *, at_once: int = OPEN, sends: int = OPEN
 ) -> float:
     """Open many associations, send a file over so many of them, so many at once; then release them all."""
-    senders = [Sender(LOOPBACK, running.port, TITLE, contexts_of(files)) for _ in range(OPEN)]
+    loads = [Load.of(path) for path in files]
+    senders = [Sender(LOOPBACK, running.port, TITLE, contexts_of(loads)) for _ in range(OPEN)]
     with ThreadPoolExecutor(at_once) as threads:
-        sent = threads.map(lambda number: senders[number].store(files[number % len(files)], number), range(sends))
+        sent = threads.map(lambda number: senders[number].store(loads[number % len(loads)], number), range(sends))
         assert not any(sent), "every file is taken"
     peak = running.peak_mib()
     for sender in senders:

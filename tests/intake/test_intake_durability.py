@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from devices import OPHTHALMIC_8_BIT, Device, Site, encode, fragments, photograph, store
 from oculard.clock import SystemClock
+from oculard.intake.handlers import Answered
 from oculard.intake.role import BEAT_EVERY
 from oculard.store import spool as spool_module
 from oculard.store import vault as vault_module
@@ -91,6 +93,27 @@ def test_the_order_is_file_then_folder_then_row_then_success(site: Site, device:
 
     steps = " ".join(faults.steps[:STEPS])  # what comes after is the end of the association
     assert steps == "link sync_file sync_folder sync_folder insert commit"
+
+
+def test_the_device_waits_for_custody_and_for_nothing_that_comes_after(
+    site: Site, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its answer while the spooled name is still there and nothing stands in the log."""
+    end, may_end = Answered.end, threading.Event()
+
+    def end_later(answered: Answered) -> None:
+        assert may_end.wait(timeout=30), "the answer waited for this"
+        end(answered)
+
+    monkeypatch.setattr(Answered, "end", end_later)
+    ds = photograph()
+    with device.association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
+        status = store(association, encode(ds), sop_instance=ds.SOPInstanceUID)
+        may_end.set()
+
+    assert status.Status == 0x0000
+    site.wait_idle()
+    assert (len(site.rows()), site.spooled()) == (1, [])
 
 
 def test_what_nobody_foresaw_keeps_the_image_on_the_device(site: Site, device: Device) -> None:

@@ -25,7 +25,7 @@ from oculard.intake.commitment import CommitmentHandler
 from oculard.intake.contexts import COMMITMENT, VERIFICATION, supported
 from oculard.intake.custody import Offer
 from oculard.intake.floor import Floor
-from oculard.intake.handlers import Reply, StoreHandler
+from oculard.intake.handlers import Answered, Reply, StoreHandler
 from oculard.intake.policy import LIMIT_REACHED, Admitted, Call, Policy, Refused
 from oculard.intake.receiver import NotAcceptable, Receiver
 from oculard.intake.wire import Announcing, Wire
@@ -203,12 +203,14 @@ class IntakeAssociation(Association):
             return None
         return self._receiver.begin_store(command, context_id)
 
-    def take_store(self, command: StoreCommand, spool: Spool, context_id: int) -> bytes:
-        """Take custody of the data set of an ordinary C-STORE; gives the PDU of its response."""
+    def take_store(self, command: StoreCommand, spool: Spool, context_id: int) -> tuple[bytes, Answered]:
+        """Take custody of the data set of an ordinary C-STORE; gives the PDU of its response, and what ends it then."""
         context = self._accepted_cx[context_id]
+        uids = command.sop_class_uid, command.sop_instance_uid
         with self._taking:
-            reply = self._take(spool, command.sop_class_uid, command.sop_instance_uid, str(context.transfer_syntax[0]))
-        return write_store_response(command, context_id, reply.status, reply.comment)
+            answered = self._take(spool, *uids, str(context.transfer_syntax[0]))
+        reply = answered.reply
+        return write_store_response(command, context_id, reply.status, reply.comment), answered
 
     def hang_up(self) -> None:
         """Close the connection without a word; whatever waits for it wakes up."""
@@ -247,18 +249,21 @@ class IntakeAssociation(Association):
             NotAcceptable("the request has no data set", reason="no-data-set")
         )
         context = self._accepted_cx.get(context_id)
-        reply = self._take(
+        answered = self._take(
             spool,
             str(request.AffectedSOPClassUID or ""),
             str(request.AffectedSOPInstanceUID or ""),
             "" if context is None else str(context.transfer_syntax[0]),
         )
-        if not self._receiver.is_broken:
-            self.dimse.send_msg(_response(request, reply), context_id)
+        try:
+            if not self._receiver.is_broken:
+                self.dimse.send_msg(_response(request, answered.reply), context_id)
+        finally:
+            answered.end()
 
-    def _take(self, spool: Spool, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Reply:
+    def _take(self, spool: Spool, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Answered:
         """Offer a data set to custody."""
-        reply = self.services.store.answer(
+        answered = self.services.store.answer(
             Offer(
                 spool=spool,
                 sop_class_uid=sop_class_uid,
@@ -270,8 +275,8 @@ class IntakeAssociation(Association):
             )
         )
         self._receiver.done(spool)
-        self.stored += reply.status == 0
-        return reply
+        self.stored += answered.reply.status == 0
+        return answered
 
     def _end(self) -> None:
         """Give everything back: the place, the connection, the spool files and the hold on the studies."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from oculard import log
 from oculard.clock import Clock
 from oculard.errors import OculardError
 from oculard.intake.custody import Custody, Offer
+from oculard.store.spool import Spool
 
 logger = log.get("intake")
 
@@ -52,14 +54,28 @@ REPLIES: Mapping[str, Reply] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A C-STORE that was decided on. `end` comes after the reply: what is left to do keeps no sender waiting."""
+
+    reply: Reply
+    _spool: Spool
+    _tell: Callable[[], None]
+
+    def end(self) -> None:
+        """Give the spool back, of which nothing stays but what was taken, and tell the log."""
+        self._spool.discard()
+        self._tell()
+
+
 class StoreHandler:
     """Turns an offer into custody and an answer."""
 
     def __init__(self, custody: Custody, clock: Clock) -> None:
         self._custody, self._clock = custody, clock
 
-    def answer(self, offer: Offer) -> Reply:
-        """Take custody and say so, or say why not. Whatever happens, what was not taken leaves no file."""
+    def answer(self, offer: Offer) -> Answered:
+        """Take custody and say so, or say why not. The sender may hear it at once; then comes `Answered.end`."""
         began = self._clock.now()
         known = {
             "sop_instance_uid": offer.sop_instance_uid,
@@ -73,13 +89,15 @@ class StoreHandler:
             received = self._custody.take(offer)
         except OculardError as why:
             reply = REPLIES.get(why.reason, TRY_AGAIN)
-            logger.warning("instance refused", reason=why.reason, hint=why.hint, status=reply.status, **known)
-            return reply
-        except Exception:  # the C-STORE boundary: the device keeps the image
-            logger.error("instance refused", reason="unexpected", status=TRY_AGAIN.status, exc_info=True, **known)
-            return TRY_AGAIN
-        finally:
-            offer.spool.discard()
-        took_s = (self._clock.now() - began).total_seconds()
-        logger.info("instance taken", outcome=received.value, took_s=round(took_s, 4), **known)
-        return SUCCESS
+            refused = {"reason": why.reason, "hint": why.hint, "status": reply.status, **known}
+            return Answered(
+                reply=reply, _spool=offer.spool, _tell=partial(logger.warning, "instance refused", **refused)
+            )
+        except Exception as why:  # noqa: BLE001  the C-STORE boundary: the device keeps the image
+            refused = {"reason": "unexpected", "status": TRY_AGAIN.status, "exc_info": why, **known}
+            return Answered(
+                reply=TRY_AGAIN, _spool=offer.spool, _tell=partial(logger.error, "instance refused", **refused)
+            )
+        took_s = round((self._clock.now() - began).total_seconds(), 4)
+        taken = {"outcome": received.value, "took_s": took_s, **known}
+        return Answered(reply=SUCCESS, _spool=offer.spool, _tell=partial(logger.info, "instance taken", **taken))

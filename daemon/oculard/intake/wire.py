@@ -334,11 +334,12 @@ class Wire(DULServiceProvider):
     def _answer(self, storing: Storing) -> None:
         """Take custody of a data set that is complete, and send the answer. Our own time is not the peer's silence."""
         self._idle_timer.stop()
+        pdu, answered = self._association.take_store(*storing)
         try:
-            pdu = self._association.take_store(*storing)
             if self.socket is not None and self.socket.socket is not None:
                 self.socket.socket.sendall(pdu)
         except OSError:
             self.event_queue.put(CONNECTION_CLOSED)
         finally:
+            answered.end()
             self._idle_timer.restart()
