@@ -180,6 +180,11 @@ class App:
             raise Misconfigured(f"cannot use {why.filename or self.vault.folder}: {why.strerror}", hint=hint) from why
         self.identity.settle()
 
+    def close(self) -> None:
+        """Let go of the database: whoever is the last leaves nothing of it beside its file."""
+        if "database" in vars(self):
+            self.database.close()
+
     @property
     def queues(self) -> tuple[Queue, ...]:
         """Everything that a dead process may have held."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def run_upkeep(app: App, name: str) -> None:
     """Settling and the chores, until the clock is stopped."""
+    from oculard.intake.lean import nothing_for_pixels
+
+    with nothing_for_pixels():
+        import pydicom.dataset  # before whatever else would  # noqa: F401
     from oculard.inference.estimators import families, find
     from oculard.upkeep.clockwork import Chores, schedule
     from oculard.upkeep.night_orders import NightOrders

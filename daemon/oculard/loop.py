@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from oculard import log
+from oculard import loading, log
 from oculard.app import App
 from oculard.clock import Hands
 from oculard.errors import Transient
@@ -22,6 +22,7 @@ def loop(
     app: App, role: str, name: str, step: Callable[[], bool], *, says: Callable[[], dict[str, Any]] = dict
 ) -> None:
     """The shell of every role: step while there is work, rest when there is none, and tell `status` that we live."""
+    loading.end()
     pulse = threading.Thread(target=_pulse, args=(app, role, name, says), name="pulse", daemon=True)
     pulse.start()
     logger.info("role started", name=name, pid=os.getpid())

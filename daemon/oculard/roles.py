@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from zoneinfo import ZoneInfo
 
-from oculard import log
+from oculard import loading, log
 from oculard.app import App
 from oculard.chores import run_upkeep
 from oculard.fetching import run_fetcher
@@ -21,6 +21,7 @@ logger = log.get("app")
 
 def run_role(app: App, role: str, *, name: str | None, supervised: bool) -> None:
     """Run one role in this process until SIGTERM, SIGINT or, when supervised, the end of its supervisor."""
+    loading.begin()  # until its loop begins
     configure_log(app.settings, role)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: app.clock.stop())
@@ -121,6 +122,9 @@ def run_worker(app: App, name: str) -> None:
 
 def run_sender(app: App, name: str) -> None:
     """The sender of reports, until the clock is stopped. Each peer has a thread: a silent one holds up nobody else."""
+    from oculard.intake.lean import load_dicom
+
+    load_dicom()  # before whatever else would
     from oculard.delivery.sender import Sender
 
     senders = [

@@ -14,15 +14,15 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.Image import DecompressionBombError
 from pydicom import dcmread, uid
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
-from oculard_models.dicom_header import must_be_the_files
-from oculard_models.header_file import DEFLATED_BYTES_MAX, LONG_BYTES, HeaderFile
+from oculard_models.dicom_header import is_too_large, must_be_the_files, share_meter
+from oculard_models.header_file import LONG_BYTES, HeaderFile
 
 # One decoder for each transfer syntax, the most robust there is: with none named, pydicom tries all that are installed
 # in turn, and on damaged data the last one takes the whole process with it.
@@ -42,8 +42,8 @@ DECODERS = {
 }
 # Decoders raise whatever their C libraries gave them; all of it means the same: this image has no pixels for us.
 PIECE_BYTES = 1 << 20
-INFLATED_MAX = DEFLATED_BYTES_MAX
-META_GROUP = 2
+INFLATED_MAX = 256 << 20
+META_GROUP, PIXEL_GROUP = 2, 0x7FE0
 START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 DECODER_ERRORS = (
     ValueError,
@@ -83,14 +83,16 @@ def read_header(path: Path) -> Dataset:
     """
     try:
         with HeaderFile(path) as file:
-            _check_inflated_size(file, path)
-            file.seek(0)
-            return dcmread(file, stop_before_pixels=True, defer_size=LONG_BYTES)
+            header = _inflated_header(file, path) or _plain_header(file)
     except Undecodable:
         raise
     except DECODER_ERRORS as why:
         must_be_the_files(why)
+        if is_too_large(why):
+            raise Undecodable("header-too-large", "the header is larger than any that we know") from why
         raise Undecodable("header-unreadable", f"the header cannot be read: {type(why).__name__}") from why
+    share_meter(header, file.meter)
+    return header
 
 
 def read_rgb(path: Path, *, pixels_max: int) -> npt.NDArray[np.uint8]:
@@ -203,14 +205,29 @@ def codestream_size(frame: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _check_inflated_size(file: HeaderFile, path: Path) -> None:
-    """Refuse a deflated data set that inflates to more than an eye's photograph, before anything inflates it."""
-    read_preamble(file, force=False)  # type: ignore[arg-type]  # it reads
+def _plain_header(file: HeaderFile) -> Dataset:
+    file.seek(0)
+    return dcmread(file, stop_before_pixels=True, defer_size=LONG_BYTES)
+
+
+def _inflated_header(file: HeaderFile, path: Path) -> Dataset | None:
+    """The header of a deflated data set, of which no more is inflated; None for any other. pydicom inflates it all."""
+    preamble = read_preamble(file, force=False)  # type: ignore[arg-type]  # it reads
     meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != META_GROUP)  # type: ignore[arg-type]
     if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
-        return
+        return None
+    _check_inflated_size(path, file.tell())
+    file.inflate()
+    ds = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 == PIXEL_GROUP)  # type: ignore[arg-type]
+    header = FileDataset(file, ds, preamble, FileMetaDataset(meta), is_implicit_VR=False, is_little_endian=True)
+    header.set_original_encoding(False, True, ds.original_character_set)
+    return header
+
+
+def _check_inflated_size(path: Path, begins_at: int) -> None:
+    """Refuse a deflated data set that inflates to more than an eye's photograph, before anything inflates it."""
     with path.open("rb") as deflated:
-        deflated.seek(file.tell())
+        deflated.seek(begins_at)
         inflater, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while inflated <= INFLATED_MAX and not inflater.eof:
             rest = inflater.unconsumed_tail or deflated.read(PIECE_BYTES)

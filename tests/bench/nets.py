@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -19,8 +20,12 @@ from oculard_models.registry import Bundle
 SEED = 1
 
 
-def random_bundle(architecture: str, folder: Path, heads: Sequence[str] = ("sex",)) -> Bundle:
-    """Export an architecture at its own size with random weights, as a bundle of the family `systemic`."""
+@cache
+def random_bundle(architecture: str, heads: tuple[str, ...] = ("sex",)) -> Bundle:
+    """Export an architecture at its own size with random weights, as a bundle of the family `systemic`.
+
+    It takes long, so that all items share it; the folder goes when the bench ends.
+    """
     torch.manual_seed(SEED)
     net = build(architecture, heads).eval()
     size_px = SIXTEEN[architecture].size_px
@@ -44,7 +49,12 @@ def random_bundle(architecture: str, folder: Path, heads: Sequence[str] = ("sex"
         golden_tolerance=0.1,
     )
     check = np.random.default_rng(SEED).random((1, 3, size_px, size_px), dtype=np.float32)
-    return write_bundle(folder / architecture, net, draft, check=check).bundle
+    return write_bundle(Path(_folder().name) / f"{architecture}-{len(heads)}", net, draft, check=check).bundle
+
+
+@cache
+def _folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="bench-nets-")
 
 
 def _output(head: str) -> Output:

@@ -25,7 +25,7 @@ from oculard_models.runners.onnx import choose_providers
 
 DATA = Path(os.environ.get("OCULARD_DATA", Path(__file__).parents[3] / "shared" / "data"))
 REAL = ("fundus/hrf/01_h.jpg", "fundus/idrid/IDRiD_01.jpg", "fundus/csdi/csdi_p08_1.jpg")
-ROUNDS = 7
+ROUNDS = 5
 STAGES = ("decode", "find field", "quality gate", "prepare 224", "prepare 600")
 Pixels = npt.NDArray[np.uint8]
 

@@ -1,7 +1,7 @@
-"""One worker of procrastinate, for comparison: it fetches jobs that do nothing, for so many seconds.
+"""One worker of procrastinate, for comparison: it fetches jobs that do nothing.
 
-`python -m bench.procrastinate_worker DSN work SECONDS`: says `ready`, waits for a line, prints jobs a second as JSON.
-`python -m bench.procrastinate_worker DSN fill JOBS`: writes the schema and so many jobs.
+`python -m bench.procrastinate_worker DSN`: of a line `fill JOBS` it writes the schema and so many jobs, and says
+`ready`; of a line `work SECONDS` it says `ready`, waits for a line, and prints jobs and seconds as JSON.
 """
 
 from __future__ import annotations
@@ -30,19 +30,32 @@ async def main() -> None:
         done += 1
 
     async with app.open_async():
-        if sys.argv[2] == "fill":
-            if not await app.check_connection_async():
-                await app.schema_manager.apply_schema_async()
-            await app.connector.execute_query_async(f"TRUNCATE {', '.join(NAMES)} CASCADE")
-            await nothing.batch_defer_async(*({"number": number} for number in range(int(sys.argv[3]))))
-            return
-        print("ready", flush=True)  # noqa: T201  the benchmark waits for it
-        sys.stdin.readline()
-        began = perf_counter()
-        work = app.run_worker_async(wait=False, concurrency=1, listen_notify=False, install_signal_handlers=False)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(work, timeout=float(sys.argv[3]))
-        print(json.dumps(done / (perf_counter() - began)))  # noqa: T201  likewise
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            what, value = line.split()
+            if what == "fill":
+                await _fill(app, [{"number": number} for number in range(int(value))])
+                print("ready", flush=True)  # noqa: T201  the benchmark waits for it
+            else:
+                await _work(app, float(value))
+
+
+async def _fill(app: procrastinate.App, jobs: list[dict[str, int]]) -> None:
+    if not await app.check_connection_async():
+        await app.schema_manager.apply_schema_async()
+    await app.connector.execute_query_async(f"TRUNCATE {', '.join(NAMES)} CASCADE")
+    await app.tasks["nothing"].batch_defer_async(*jobs)
+    await app.connector.execute_query_async("ANALYZE procrastinate_jobs")
+
+
+async def _work(app: procrastinate.App, lasts_s: float) -> None:
+    global done
+    print("ready", flush=True)  # noqa: T201  the benchmark waits for it
+    await asyncio.to_thread(sys.stdin.readline)
+    done, began = 0, perf_counter()
+    work = app.run_worker_async(wait=False, concurrency=1, listen_notify=False, install_signal_handlers=False)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(work, timeout=lasts_s)
+    print(json.dumps({"done": done, "seconds": perf_counter() - began}), flush=True)  # noqa: T201  likewise
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from oculard_models.nets.segmenters import SEGMENTERS, build_segmenter
 from oculard_models.runners.openvino_runner import quiet_openvino
 
 SIZE_PX = 320
-ROUNDS = 5
+ROUNDS = 3
 SQUARE = 2048  # of the matrices whose product tells what the processor can do
 OPENVINO = importlib.util.find_spec("openvino") is not None
 HOW = ("onnxruntime float", "onnxruntime int8", "OpenVINO float", "OpenVINO bf16", "OpenVINO int8")

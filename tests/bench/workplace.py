@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from datetime import UTC
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import FileDataset
 
 from oculard.clock import SystemClock
@@ -30,7 +32,7 @@ from oculard.settings import Worker as WorkerSettings
 from oculard.store.database import Database
 from oculard.upkeep.settling import Settling
 from oculard_models.data.paint import paint
-from oculard_models.data.paint_oct import draw_eye, paint_volume
+from oculard_models.data.paint_oct import PaintedVolume, draw_eye, paint_volume
 from oculard_models.data.paint_octa import paint_octa
 from oculard_models.data.painted_enface import wrap_en_face
 from oculard_models.data.painted_study import Visit, painted_uid, wrap_fundus
@@ -63,13 +65,22 @@ class AtOnce(Executor):
 class Workplace:
     """Serves one bundle; `worker` looks ahead, `plain` does one thing after the other."""
 
-    def __init__(self, folder: Path, bundle: Bundle, runner: Runner = "onnx", precision: Precision = "float") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bundle: Bundle,
+        runner: Runner = "onnx",
+        precision: Precision = "float",
+        *,
+        batch: int = 8,
+    ) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder, self.studies, self._wrap = folder, 0, painter(bundle)
         family, name = bundle.manifest.family, bundle.manifest.name
         self.settings = Settings(
             store=Store(folder=folder / "vault", disk_free_min_gib=0),
             settling=SettlingSettings(quiet_s=0),
-            worker=WorkerSettings(estimators={family: name}),
+            worker=WorkerSettings(estimators={family: name}, batch=batch),
             plan=[Rule(families=[family])],
         )
         database = Database(f"sqlite:///{folder / 'oculard.db'}")
@@ -146,21 +157,27 @@ def painter(bundle: Bundle) -> Wrap:
     """What makes images of the kind that a bundle reads: the number, its visit and its UID in, an instance out."""
     kind = bundle.manifest.input.kind
     if kind == OCT_VOLUME:
-        frames, depth, columns = VOLUME
-        volumes = [
-            paint_volume(
-                draw_eye(seed, "focal-ischemia", eye="RL"[seed % 2]), frames=frames, depth=depth, columns=columns
-            )
-            for seed in range(2)
-        ]
+        volumes = _volumes()
         return lambda k, visit, uid: wrap_volume(volumes[k % 2], visit, uid=uid)
     if kind == EN_FACE:
         slabs = [paint_octa(seed, SLAB_PX).pixels for seed in range(PAINTED)]
         return lambda k, visit, uid: wrap_en_face(
             slabs[k % PAINTED], visit, eye="RL"[k % 2], uid=uid, plexus="superficial", side_mm=3.0
         )
-    photographs = [paint(sample_people(PAINTED, 5)[k], "RL"[k % 2], k, PHOTOGRAPH_PX) for k in range(PAINTED)]
+    photographs = _photographs()
     return lambda k, visit, uid: wrap_fundus(photographs[k % PAINTED], visit, eye="RL"[k % 2], uid=uid)
+
+
+@cache
+def _photographs() -> list[npt.NDArray[np.uint8]]:
+    return [paint(sample_people(PAINTED, 5)[k], "RL"[k % 2], k, PHOTOGRAPH_PX) for k in range(PAINTED)]
+
+
+@cache
+def _volumes() -> list[PaintedVolume]:
+    frames, depth, columns = VOLUME
+    eyes = [draw_eye(seed, "focal-ischemia", eye="RL"[seed % 2]) for seed in range(2)]
+    return [paint_volume(eye, frames=frames, depth=depth, columns=columns) for eye in eyes]
 
 
 def shipped(*names: str) -> Iterator[Bundle]:

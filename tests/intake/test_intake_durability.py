@@ -204,6 +204,14 @@ def test_the_device_is_told_what_the_disk_said(
     assert site.rows() == []
 
 
+def test_a_disk_that_writes_nothing_is_no_disk(site: Site, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system of some program may answer so; nobody waits for it for ever."""
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_module, "os", Disk("write", lambda *_: 0))
+        status = device.send_dataset(photograph())
+    assert (status.Status, status.ErrorComment.split(":")[0]) == (0xA700, "cannot write")
+
+
 class Disk:
     """The operating system, one call of which fails."""
 

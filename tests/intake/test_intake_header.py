@@ -24,6 +24,7 @@ from devices import encode, photograph
 from oculard.imaging.facts import Eye, read_facts
 from oculard.intake.custody import facts_of
 from oculard.intake.header import BadDataSet, read_header
+from oculard_models import header_cost
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 
@@ -153,3 +154,18 @@ def test_any_bytes_end_with_an_answer(data: bytes, syntax: str) -> None:
     """Nothing that a network may bring does worse than being refused."""
     with contextlib.suppress(BadDataSet):
         facts_of(BytesIO(data), len(data), syntax, inflated_bytes_max=1 << 20)
+
+
+def test_a_header_that_costs_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight bytes of an empty item become a data set of hundreds: it is the cost that is bounded, not the bytes."""
+    monkeypatch.setattr(header_cost, "COST_MAX", 1 << 20)
+    sound, crowded = (
+        photograph(PatientName="Müller", PerFrameFunctionalGroupsSequence=[Dataset()] * n) for n in (9, 3000)
+    )
+    for ds in (sound, crowded):
+        ds["PerFrameFunctionalGroupsSequence"].is_undefined_length = True
+
+    assert header(encode(sound)).PatientName == "Müller"
+    with pytest.raises(BadDataSet) as caught:
+        header(encode(crowded))
+    assert caught.value.reason == "header-too-large"

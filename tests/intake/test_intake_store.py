@@ -37,6 +37,7 @@ from devices import (
 from oculard import IMPLEMENTATION_CLASS_UID
 from oculard.intake.contexts import TRANSFER_SYNTAXES
 from oculard.intake.folder import read_layout
+from oculard.store.spool import Spooler
 
 PRIVATE_CLASS = "1.3.6.1.4.1.99999.1.2"
 NEWER_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.5.99"
@@ -293,6 +294,27 @@ def test_a_device_that_vanishes_leaves_no_spool_file(site: Site, device: Device)
         site.wait_idle()
 
     assert site.spooled() == []
+
+
+def test_a_spool_that_is_opened_too_late_leaves_no_file(
+    site: Site, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share may hang while its room is asked for, until the association has been ended."""
+    opened, room = [], Spooler._check_room
+
+    def hangs_until_the_end(spooler: Spooler) -> None:
+        [association] = site.server._services.floor.here()
+        association._receiver.discard()  # as the association's end does
+        opened.append(association)
+        room(spooler)
+
+    monkeypatch.setattr(Spooler, "_check_room", hangs_until_the_end)
+    with device.association((OPHTHALMIC_8_BIT, [ExplicitVRLittleEndian])) as association:
+        begin_store(association, b"\0" * 100_000)
+        site.wait_until(lambda: bool(opened))
+        site.wait_until(lambda: opened[0]._receiver._spools == set() and not site.spooled())
+        association.abort()
+    site.wait_idle()
 
 
 def begin_store(association: Any, data: bytes) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -229,3 +232,29 @@ def test_other_image_size_is_refused(tmp_path: Path):
     folder = tiny_bundle(tmp_path, lambda onnx: mean_model(onnx, size=32))
 
     assert "the manifest says images x [3, 16, 16]" in refusal_of(folder)
+
+
+LOADED = """
+import sys
+from pathlib import Path
+from oculard_models.registry import read_bundle
+from oculard_models.runners.onnx import OnnxEstimator, choose_providers
+
+choice = choose_providers(["cpu"], ["CPUExecutionProvider"])
+OnnxEstimator(read_bundle(Path(sys.argv[1])), choice, threads=1).self_test()
+"""
+
+
+def test_onnxruntime_tells_nobody_what_it_runs(tmp_path: Path):
+    """As it comes it reports networks to its maker, and keeps a mark of the machine and what is unsent at home."""
+    folder, home = tiny_bundle(tmp_path / "bundles", mean_model), tmp_path / "home"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, str(folder)],
+        env={"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},  # none of a CI
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [str(path.relative_to(home)) for path in home.rglob("*")] == []

@@ -82,3 +82,37 @@ def test_it_tells_nobody() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "[]", "None"]
+
+
+TOGETHER = """
+import os, signal, sys, threading
+from oculard_models.runners.openvino_runner import quiet_openvino
+
+openvino, began = quiet_openvino(), []
+sys.setswitchinterval(1e-6)
+
+def ask():
+    began.append(1)
+    while len(began) < 2:
+        pass
+    openvino.Type.f32.to_dtype()
+
+def child():
+    signal.alarm(5)  # ends one that hangs
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os._exit(0)
+
+children = [os.fork() or child() for _ in range(30)]
+print(sum(os.waitpid(one, 0)[1] != 0 for one in children))
+"""
+
+
+def test_two_threads_may_begin_at_once() -> None:
+    """The first two images of a process run side by side, and neither waits for the other for ever."""
+    said = subprocess.run([sys.executable, "-c", TOGETHER], check=True, capture_output=True, text=True)
+
+    assert said.stdout.strip() == "0", "children hang"

@@ -25,7 +25,8 @@ from oculard_models.volumes.normative import (
     read_normative,
     to_bytes,
 )
-from oculard_models.volumes.views import DEFAULT_VIEWS, VIEWS, ViewMissing, make_views, thickness_maps
+from oculard_models.volumes.view_specs import VIEWS
+from oculard_models.volumes.views import DEFAULT_VIEWS, ViewMissing, make_views, thickness_maps
 from oculard_models.volumes.volume import Layers, Spacing, Volume
 
 SPACING = Spacing(frame_um=100.0, depth_um=4.0, column_um=50.0)

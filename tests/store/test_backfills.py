@@ -53,6 +53,17 @@ def must_claim(shelf: Shelf) -> Retrieval:
     return found
 
 
+def test_what_is_under_way_is_known_without_its_rows(shelf: Shelf) -> None:
+    """`status` asks first whether there is anything to show: an order is, until it is stopped."""
+    assert not shelf.trace.has_backfill()
+
+    backfill = order(shelf)
+    assert shelf.trace.has_backfill()
+
+    shelf.backfills.stop(backfill.id, actor="person")
+    assert not shelf.trace.has_backfill()
+
+
 def test_the_same_order_is_continued_until_it_is_done(shelf: Shelf) -> None:
     """Asking twice doubles nothing; other days, modalities or families are another order; a done one is repeated."""
     first = order(shelf, modalities=("OPT", "OP"))

@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+import threading
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
-from weakref import WeakSet
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulks import BLOCK, HEAD, has_direct_writing, opened, small_blocks
 from oculard.store import bulk as bulk_module
 from oculard.store.bulk import Bulk
 
-BLOCK = 8192
-HEAD = b"head" * 100
+__all__ = ["small_blocks"]
+
+LEFT_OPEN = """
+import hashlib, os, sys
+from oculard.store.bulk import Bulk
+Bulk(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT), hashlib.sha256(), 0).write(b"begun")
+"""
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of two pages."""
-    monkeypatch.setattr(bulk_module, "BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr(bulk_module, "LEAST_BYTES", BLOCK // 2)
-    monkeypatch.setattr(Bulk, "_all", WeakSet())
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[int, Bulk, Any]]:
-    """A file with something in it, and the bulk that goes on."""
-    path.write_bytes(HEAD)
-    digest = hashlib.sha256(HEAD)
-    handle = os.open(path, os.O_RDWR | os.O_APPEND)
-    bulk = Bulk(handle, digest, len(HEAD))
-    try:
-        yield handle, bulk, digest
-    finally:
-        bulk.end()
-        os.close(handle)
-
-
+@settings(deadline=None)  # a busy disk is no fault
 @given(sizes=st.lists(st.integers(0, 3 * BLOCK), max_size=12))
 def test_whatever_the_pieces(tmp_path_factory: pytest.TempPathFactory, sizes: list[int]) -> None:
     """The buffer that they come in is used again at once."""
@@ -86,76 +71,79 @@ def test_blocks_pass_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         bulk.write(bytes(3 * BLOCK))
         bulk.finish()
 
-    has = _has_direct_writing(tmp_path)
+    has = has_direct_writing(tmp_path)
     assert seen == [(BLOCK - len(HEAD), False), (BLOCK, has), (BLOCK, has), (len(HEAD), False)]
 
 
-def _has_direct_writing(folder: Path) -> bool:
-    try:
-        os.close(os.open(folder / "probe", os.O_WRONLY | os.O_CREAT | os.O_DIRECT))
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("says_so", ["when it is asked for", "when it is done"])
-def test_a_file_system_without_direct_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says_so: str) -> None:
-    """It takes the same blocks in the ordinary way, and is not asked again."""
-    asked, control, write = [], fcntl.fcntl, os.write
-
-    def has_none(handle: int, command: int, flags: int = 0) -> int:
-        if flags & os.O_DIRECT:
-            asked.append(flags)
-            if says_so == "when it is asked for":
-                raise OSError(errno.EINVAL, "no direct writing")
-        return control(handle, command, flags)
-
-    def takes_none(handle: int, data: memoryview) -> int:
-        if control(handle, fcntl.F_GETFL) & os.O_DIRECT:
-            raise OSError(errno.EINVAL, "no direct writing")
-        return write(handle, data)
-
-    monkeypatch.setattr(bulk_module.fcntl, "fcntl", has_none)
-    monkeypatch.setattr(bulk_module.os, "write", takes_none)
-    data = os.urandom(5 * BLOCK)
-    with opened(tmp_path / "file") as (_, bulk, digest):
-        bulk.write(data)
-        bulk.finish()
-
-    assert (tmp_path / "file").read_bytes() == HEAD + data
-    assert digest.hexdigest() == hashlib.sha256(HEAD + data).hexdigest()
-    assert len(asked) == 1
-
-
-def test_a_part_that_is_no_whole_sector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that writes less than it was given gets the rest."""
-    write = os.write
-    monkeypatch.setattr(bulk_module.os, "write", lambda handle, data: write(handle, bytes(data[: len(data) // 2 + 3])))
-    data = os.urandom(4 * BLOCK)
-    with opened(tmp_path / "file") as (_, bulk, _):
-        bulk.write(data)
-        bulk.finish()
-
-    assert (tmp_path / "file").read_bytes() == HEAD + data
-
-
-def test_a_disk_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no trouble of alignment is the caller's."""
-    with opened(tmp_path / "file") as (_, bulk, _):
+def test_the_files_other_flags_stay(tmp_path: Path) -> None:
+    """Direct or not, who opened it to append appends."""
+    with opened(tmp_path / "file") as (handle, bulk, _):
         bulk.write(bytes(2 * BLOCK))
+        assert fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_APPEND
+        bulk.finish()
+        assert fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_APPEND
 
-        def full(*_: object) -> int:
-            raise OSError(errno.ENOSPC, "full")
 
-        monkeypatch.setattr(bulk_module.os, "write", full)
-        with pytest.raises(OSError, match="full"):
-            bulk.write(bytes(2 * BLOCK))
+def test_a_block_is_free_when_it_is_digested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next bytes would come into what the digest is being taken of."""
+    told: list[str] = []
+
+    class Noted(SimpleQueue[Any]):
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            if isinstance(item, memoryview):
+                told.append("free")
+            super().put(item, block, timeout)
+
+    class Digest:
+        def update(self, _: memoryview) -> None:
+            told.append("digested")
+
+    monkeypatch.setattr(bulk_module, "SimpleQueue", Noted)
+    handle = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    bulk = Bulk(handle, Digest(), 0)  # type: ignore[arg-type]
+    bulk.write(bytes(4 * BLOCK))
+    bulk.finish()
+    os.close(handle)
+
+    assert told == ["free"] * bulk_module.BLOCKS + ["digested", "free"] * 5
+
+
+def test_the_next_block_is_written_while_one_is_digested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who receives does not wait for the digest of what has just come."""
+    write, is_written, came = os.write, threading.Semaphore(0), []
+
+    class Digest:
+        def update(self, _: memoryview) -> None:
+            if not came:
+                is_written.acquire(timeout=20)  # its own block
+                came.append(is_written.acquire(timeout=20))  # and the next
+
+    def noted(handle: int, data: memoryview) -> int:
+        count = write(handle, data)
+        is_written.release()
+        return count
+
+    monkeypatch.setattr(bulk_module.os, "write", noted)
+    handle = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    bulk = Bulk(handle, Digest(), 0)  # type: ignore[arg-type]
+    bulk.write(bytes(2 * BLOCK))
+    bulk.finish()
+    os.close(handle)
+
+    assert came == [True]
+
+
+def test_what_is_left_open_holds_up_no_exit(tmp_path: Path) -> None:
+    """The process ends though nobody ended the file."""
+    ran = subprocess.run([sys.executable, "-c", LEFT_OPEN, str(tmp_path / "file")], timeout=60, check=False)
+
+    assert ran.returncode == 0
 
 
 def test_many_at_once_have_smaller_blocks(tmp_path: Path) -> None:
     """Memory is bounded by what is open, and what ended counts no more."""
     handle = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    bulks = [Bulk(handle, hashlib.sha256(), 0) for _ in range(2 * bulk_module.FEW)]
+    bulks = [Bulk(handle, hashlib.sha256(), 0) for _ in range(3 * bulk_module.FEW)]
     sizes = [bulk._block_bytes for bulk in bulks]
     for bulk in bulks:
         bulk.end()
@@ -163,5 +151,5 @@ def test_many_at_once_have_smaller_blocks(tmp_path: Path) -> None:
     again.end()
     os.close(handle)
 
-    assert sizes == [BLOCK] * bulk_module.FEW + [BLOCK // 2] * bulk_module.FEW
+    assert sizes == [BLOCK] * bulk_module.FEW + [BLOCK // 2] * 2 * bulk_module.FEW
     assert again._block_bytes == BLOCK

@@ -81,11 +81,13 @@ class Device:
         return accepted
 
     def _hear(self, event: Any) -> tuple[int, None]:
-        """An answer: every instance that it names as kept is committed."""
+        """An answer: every instance that it names as kept is committed, every other one is refused."""
         said = event.event_information
         with self.ledger.lock:
             for item in said.get("ReferencedSOPSequence") or ():
                 self.ledger.committed.add(str(item.ReferencedSOPInstanceUID))
+            for item in said.get("FailedSOPSequence") or ():
+                self.ledger.refused.add(str(item.ReferencedSOPInstanceUID))
         return SUCCESS, None
 
     def _note(self, header: Dataset, path: Path) -> None:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweep.removals import Removals
+
 ENDS = {"job": ("reported", "rejected", "failed"), "delivery": ("delivered",), "answer": ("delivered",)}
 SR_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.34")  # Comprehensive, Comprehensive 3D
 
@@ -28,16 +30,23 @@ class Ledger:
     acknowledged: dict[str, str] = field(default_factory=dict)  # SOP Instance UID: sha256
     study_of: dict[str, str] = field(default_factory=dict)
     committed: set[str] = field(default_factory=set)  # SOP Instance UIDs that we answered for
+    refused: set[str] = field(default_factory=set)  # those that we said we do not have
     asked: set[str] = field(default_factory=set)  # those of which the request was accepted
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """Where to look: the store's folder, and the database by its file or its URL."""
+    """Where to look: the store's folder, the database by its file or its URL, and how long what is done is kept."""
 
     store: Path
     database: str
+    kept_s: float | None = None
+
+    @property
+    def removals(self) -> Removals:
+        """Who judges what was removed."""
+        return Removals(store=self.store, rows=self.rows, kept_s=self.kept_s)
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Ask the database, by hand."""
@@ -69,9 +78,23 @@ class Judge:
             row = found.get((uid, sha256))
             if row is None:
                 wrong.append(f"acknowledged, and no row: {uid}")
-            elif row["removed_at"] is None and digest_of(self.store / row["path"]) != sha256:
+            elif row["removed_at"] is None and digest_of(self.store / row["path"]) != sha256 and self._lives(row["id"]):
                 wrong.append(f"acknowledged, and its file is not what was sent: {uid}")
         return wrong
+
+    def _lives(self, instance_id: int) -> bool:
+        """Whether an instance still lives: its file may have gone, rightly, since we read of it."""
+        return bool(self.rows(f"SELECT 1 FROM instance WHERE id = {int(instance_id)} AND removed_at IS NULL"))
+
+    def at_death(self, ledger: Ledger) -> list[str]:
+        """What must hold at the very moment when somebody has died: all that was acknowledged, all that rows name."""
+        with ledger.lock:
+            acknowledged = dict(ledger.acknowledged)
+        return [*self.kept(acknowledged), *self.removals.gone()]
+
+    def delivered(self) -> int:
+        """How many deliveries have ended."""
+        return int(self.rows("SELECT count(*) AS n FROM delivery WHERE state = 'delivered'")[0]["n"])
 
     def ended(self) -> list[str]:
         """Promise 1, second half: everything has ended exactly once, and nobody holds anything."""
@@ -95,48 +118,55 @@ class Judge:
 
     def reported_once(self, pacs: Mapping[str, Path], studies: Collection[str]) -> list[str]:
         """Promise 2: one report an eye in database, vault and PACS, with the same bytes, and nothing else there."""
-        wrong = []
-        reports = self.rows(
-            "SELECT r.*, s.study_instance_uid, j.eye, j.family FROM report r"
-            " JOIN job j ON j.id = r.job_id JOIN study s ON s.id = r.study_id"
-        )
+        reports = self._reports()
         eyes = Counter((row["study_instance_uid"], row["family"], row["eye"]) for row in reports)
-        wrong += [f"{count} reports on {what}" for what, count in eyes.items() if count != 1]
-        for study in studies:
-            if {eye for uid, _, eye in eyes if uid == study} != {"R", "L"}:
-                wrong.append(f"study {study} has no report on each eye")
-        companions = self.rows("SELECT sop_instance_uid, sop_class_uid, path, sha256 FROM report_object")
-        for row in [*reports, *companions]:
+        wrong = [f"{count} reports on {what}" for what, count in eyes.items() if count != 1]
+        wrong += [
+            f"study {study} has no report on each eye"
+            for study in studies
+            if {eye for uid, _, eye in eyes if uid == study} != {"R", "L"}
+        ]
+        objects = [*reports, *self._companions()]
+        for row in objects:
             wrong += self._same(row, pacs.get(row["sop_instance_uid"]))
-        known = {row["sop_instance_uid"] for row in [*reports, *companions]}
+        known = {row["sop_instance_uid"] for row in objects}
         wrong += [f"the PACS has what we never reported: {uid}" for uid in pacs.keys() - known]
         return wrong
 
+    def same_bytes(self, pacs: Mapping[str, Path], study: str) -> tuple[int, list[str]]:
+        """How many objects of one study's reports could be compared with the PACS's, and what differs."""
+        objects = [row for row in [*self._reports(), *self._companions()] if row["study_instance_uid"] == study]
+        wrong = [line for row in objects for line in self._same(row, pacs.get(row["sop_instance_uid"]))]
+        return sum(row["removed_at"] is None for row in objects), wrong
+
+    def _reports(self) -> list[dict[str, Any]]:
+        return self.rows(
+            "SELECT r.*, s.study_instance_uid, j.eye, j.family FROM report r"
+            " JOIN job j ON j.id = r.job_id JOIN study s ON s.id = r.study_id"
+        )
+
+    def _companions(self) -> list[dict[str, Any]]:
+        return self.rows(
+            "SELECT o.sop_instance_uid, o.path, o.sha256, r.id, r.removed_at, s.study_instance_uid"
+            " FROM report_object o JOIN report r ON r.id = o.report_id JOIN study s ON s.id = r.study_id"
+        )
+
     def _same(self, row: Mapping[str, Any], at_pacs: Path | None) -> list[str]:
-        """Compare a report's object on our side and on theirs."""
+        """Compare a report's object on our side and on theirs; of a removed one there is only theirs."""
         uid, ours = row["sop_instance_uid"], self.store / row["path"]
         if at_pacs is None:
             return [f"the PACS does not have {uid}"]
-        if row.get("removed_at") is None:
-            if not ours.exists() or hashlib.sha256(ours.read_bytes()).hexdigest() != row["sha256"]:
-                return [f"the vault does not have {uid} as it was written"]
-            if digest_of(ours) != digest_of(at_pacs):
-                return [f"the PACS has other bytes of {uid}"]
-        return []
-
-    def never_deleted(self) -> list[str]:
-        """Promise 3: each file that a living row names is there; a row that was removed was delivered before."""
-        wrong = []
-        for table in ("instance", "report"):
-            for row in self.rows(f"SELECT * FROM {table} WHERE removed_at IS NULL"):
-                path = self.store / row["path"]
-                if not path.exists() or path.stat().st_size != row["size_bytes"]:
-                    wrong.append(f"the file of {table} {row['id']} is gone or short")
-        query = (
-            "SELECT DISTINCT i.id FROM instance i JOIN report r ON r.study_id = i.study_id"
-            " JOIN delivery d ON d.report_id = r.id WHERE i.removed_at IS NOT NULL AND d.state <> 'delivered'"
-        )
-        return wrong + [f"instance {row['id']} was removed and not delivered" for row in self.rows(query)]
+        if row["removed_at"] is not None:
+            return []
+        try:
+            data = ours.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() == row["sha256"]:
+            return [] if digest_of(ours) in (digest_of(at_pacs), None) else [f"the PACS has other bytes of {uid}"]
+        if self.rows(f"SELECT 1 FROM report WHERE id = {int(row['id'])} AND removed_at IS NULL"):
+            return [f"the vault does not have {uid} as it was written"]
+        return []  # it has gone, rightly, since we read of it
 
     def leftovers(self) -> dict[str, int]:
         """What a death may leave, and a sweep deletes later: no promise, but worth a figure."""
@@ -159,10 +189,13 @@ class Judge:
             *self.kept(ledger.acknowledged),
             *self.ended(),
             *self.reported_once(pacs, studies),
-            *self.never_deleted(),
+            *self.removals.gone(),
+            *self.removals.early(),
+            *self.removals.untold(),
         ]
-        wrong += [f"no answer to a commitment that we owed: {uid}" for uid in ledger.asked - ledger.committed]
-        return wrong
+        gone = ledger.refused & self.removals.ever()  # rightly said to be here no more
+        owed = ledger.asked - ledger.committed - gone
+        return wrong + [f"no commitment to what we took: {uid}" for uid in owed]
 
 
 def digest_of(path: Path) -> str | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweep.steps import Shot, every
 from sweep.tracing import CannotAttach, Injection, why_not
-from sweep.world import World
+from sweep.world import LEFT_BY, World, make_world
 
 INSIDE = {"sync": ("fsync", "fdatasync"), "write": ("pwrite64",), "truncate": ("ftruncate",)}  # of SQLite
 NUMBERS = {"sync": (1, 2, 3), "write": (1, 2, 3, 4, 5, 8, 13, 21), "truncate": (1,)}
+KEPT_S = 10.0  # after the last delivery: the next deaths find files that may go and files that may not
 SQLITE_ROLES = ("intake", "worker", "sender", "upkeep", "fetcher")
 
 
@@ -41,27 +44,54 @@ class Tally:
     tried: Counter[tuple[str, str]] = field(default_factory=Counter)
     died: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    left: Counter[str] = field(default_factory=Counter)  # by the dead, for the sweep of orphans
+    studies: int = 0
+    compared: int = 0
+
+    def note(self, death: Shot | Call, has_died: bool) -> bool:
+        """Count one; says again whether somebody died of it."""
+        kind = (death.role, death.step if isinstance(death, Shot) else f"SQLite's {death.step}")
+        self.tried[kind] += 1
+        self.died[kind] += has_died
+        return has_died
+
+    def __add__(self, other: Tally) -> Tally:
+        """Both."""
+        return Tally(
+            tried=self.tried + other.tried,
+            died=self.died + other.died,
+            wrong=self.wrong + other.wrong,
+            left=self.left + other.left,
+            studies=self.studies + other.studies,
+            compared=self.compared + other.compared,
+        )
 
     def text(self) -> str:
         """One line a kind of death."""
-        lines = [f"{'process':10} {'step':18} {'tried':>6} {'died':>6}"]
+        lines = [f"{'process':10} {'step':24} {'tried':>6} {'died':>6}"]
         lines += [
-            f"{role:10} {step:18} {n:6} {self.died[role, step]:6}" for (role, step), n in sorted(self.tried.items())
+            f"{role:10} {step:24} {n:6} {self.died[role, step]:6}" for (role, step), n in sorted(self.tried.items())
         ]
-        total = f"{self.tried.total()} shots, {self.died.total()} deaths, {len(self.wrong)} broken promises"
-        return "\n".join([*lines, total, *self.wrong])
+        total = (
+            f"{self.tried.total()} shots, {self.died.total()} deaths, {self.studies} studies,"
+            f" {self.compared} objects of reports compared byte by byte; {len(self.wrong)} broken promises"
+        )
+        left = "left by the dead: " + ", ".join(f"{count} {what}" for what, count in self.left.items() if count)
+        return "\n".join([*lines, total, left, *self.wrong])
+
+
+def mortal(folder: Path, database: str = "") -> AbstractContextManager[World]:
+    """A world in which files are removed as soon as the setting lets them go."""
+    return make_world(folder, database=database, kept_s=KEPT_S)
 
 
 def all_deaths(world: World, *, seed: int) -> list[Shot | Call]:
-    """Every step of every role on both sides, each with the whole daemon too, and SQLite's calls, in random order.
-
-    In random order, because a role that dies again at once is started later each time.
-    """
+    """Every step of every role on both sides, each with the whole daemon too, and SQLite's calls, in random order."""
     shots: list[Shot | Call] = []
     for shot in recorded(world):
         shots.append(shot)
-        if shot.side == "before":
-            shots.append(Shot(role=shot.role, step=shot.step, number=shot.number, whole=True))
+        if shot.side == "before" or shot.step.endswith("statement"):
+            shots.append(replace(shot, whole=True))
     if not why_not() and not world.database.startswith("postgresql"):
         shots += [
             Call(role=role, step=step, number=n) for role in SQLITE_ROLES for step in INSIDE for n in NUMBERS[step]
@@ -71,13 +101,17 @@ def all_deaths(world: World, *, seed: int) -> list[Shot | Call]:
 
 
 def some_deaths(world: World) -> list[Shot | Call]:
-    """The short form: the middle one of each step of each role; before, after, and with all others, in turn."""
+    """The short form: the middle one of each step of each role; before, after, and with all others, in turn.
+
+    Of what comes by the clock only the moments when a file goes.
+    """
     by_kind: dict[tuple[str, str], list[Shot]] = {}
     for shot in recorded(world):
-        if shot.side == "before":
+        is_short = not shot.chore or shot.step.endswith(".unlink")
+        if shot.side == "before" and is_short:
             by_kind.setdefault((shot.step, shot.role), []).append(shot)
     shots: list[Shot | Call] = []
-    for index, (_, kind) in enumerate(sorted(by_kind.items())):  # by step: the same role does not die twice in a row
+    for index, (_, kind) in enumerate(sorted(by_kind.items())):
         one = kind[len(kind) // 2]
         side, whole = (("before", False), ("after", False), ("before", True))[index % 3]
         shots.append(Shot(role=one.role, step=one.step, number=one.number, side=side, whole=whole))
@@ -85,28 +119,62 @@ def some_deaths(world: World) -> list[Shot | Call]:
 
 
 def recorded(world: World) -> Iterator[Shot]:
-    """Every step of one study that came by the network, and of the fetcher of one that came by the watched folder."""
+    """Every step of one study that came by the network, of the fetcher of one that came by the watched folder, of the
+    supervisor when somebody dies, and of what the clock triggers, with files that may go and files left by the dead.
+    """
     world.study()  # the first one makes folders and loads what is loaded once
     world.study(watched=True)
-    world.orders.record()
-    world.study()
-    steps = world.orders.recorded()
-    world.orders.record()
-    world.study(watched=True)
-    fetched = world.orders.recorded()
-    return every(steps + Counter({kind: n for kind, n in fetched.items() if kind[0] == "fetcher"}))
+    steps = _recorded(world, world.study)
+    fetched = _recorded(world, lambda: world.study(watched=True))
+    mourned = _recorded(world, lambda: world.study(victim="sender"))
+    world.finish()
+    timed = _recorded(world, lambda: _pass_time(world))
+    steps |= Counter({kind: n for kind, n in fetched.items() if kind[0] == "fetcher"})
+    steps |= Counter({kind: n for kind, n in mourned.items() if kind[0] == "run"})
+    steps |= Counter({kind: n for kind, n in timed.items() if "." in kind[1]})
+    beats = {kind: 1 for kind in steps if kind[1].startswith("pulse.")}  # one is like the other
+    return every(Counter({**steps, **beats}))
 
 
-def run(world: World, deaths: Iterable[Shot | Call], told: Callable[[str], None] = lambda _: None) -> Tally:
-    """One study a death; then the verdict over all of them."""
+def _pass_time(world: World) -> None:
+    """What comes by the clock comes: files that may go are removed, and those that the dead have left of them."""
+    for chore in LEFT_BY.values():
+        world.shoot(Shot(role="upkeep", step=chore, number=1, side="after"))
+    world.finish()
+
+
+def _recorded(world: World, happen: Callable[[], None]) -> Counter[tuple[str, str]]:
+    world.orders.record()
+    happen()
+    return world.orders.recorded()
+
+
+def apart(deaths: Iterable[Shot | Call]) -> Iterator[Shot | Call]:
+    """The same ones; a role dies again when two others have died, where it can be: at once, it is started later."""
+    left, lately = list(deaths), deque[str](maxlen=2)
+    while left:
+        index = next((i for i, death in enumerate(left) if death.role not in lately), 0)
+        lately.append(left[index].role)
+        yield left.pop(index)
+
+
+def run(world: World, deaths: Sequence[Shot | Call], told: Callable[[str], None] = lambda _: None) -> Tally:
+    """One study a death; then the verdict over all of them, when all that may be removed is gone."""
     tally = Tally()
-    for number, death in enumerate(deaths, start=1):
-        kind = (death.role, death.step if isinstance(death, Shot) else f"SQLite's {death.step}")
-        tally.tried[kind] += 1
-        has_died = _die(world, death)
-        tally.died[kind] += has_died
-        told(f"{number:4} {death}{'' if has_died else ' (not reached)'}")
-    tally.wrong = world.verdict()
+    try:
+        for number, death in enumerate(apart(deaths), start=1):
+            before, since = len(world.wrong), time.monotonic()
+            has_died = tally.note(death, _die(world, death))
+            world.look()
+            told(f"{number:4} {time.monotonic() - since:6.1f} s {death}{'' if has_died else ' (not reached)'}")
+            for wrong in world.wrong[before:]:
+                told(f"     {wrong}")
+        world.finish()
+    except AssertionError as why:  # what must happen did not: this world is stuck
+        world.wrong.append(f"after {tally.tried.total()} deaths: {why}")
+        told(world.wrong[-1])
+    tally.wrong, tally.left = world.verdict(), Counter(world.judge.leftovers())
+    tally.studies, tally.compared = len(world.studies), world.compared
     return tally
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,9 +20,14 @@ class Shot:
 
     role: str
     step: str
-    number: int  # of this step in this role, counted from the orders
+    number: int  # of this step in this role, counted from the orders; in a chore from its beginning
     side: str = "before"
     whole: bool = False
+
+    @property
+    def chore(self) -> str:
+        """The chore or the heartbeat that dies, which comes by the clock; "" for what a study takes."""
+        return self.step.rpartition(".")[0]
 
     def __str__(self) -> str:
         return f"{self.role}: {self.side} {self.step} {self.number}{', all killed' if self.whole else ''}"
@@ -47,6 +53,7 @@ class Orders:
         """From now on the steps are counted."""
         draft = self.folder / "draft"
         draft.write_text(json.dumps(asdict(shot)))
+        _begin(draft)
         os.replace(draft, self.folder / "orders")
 
     @property
@@ -62,22 +69,33 @@ class Orders:
 
     def record(self) -> None:
         """Begin to write down each step."""
-        (self.folder / "record").touch()
+        draft = self.folder / "draft"
+        draft.touch()
+        _begin(draft)
+        os.replace(draft, self.folder / "record")
 
     def recorded(self) -> Counter[tuple[str, str]]:
-        """How often each role took each step since then; ends the recording."""
+        """How often each role took each step since then, of a chore in one go; ends the recording."""
         lines = (self.folder / "record").read_text().splitlines()
         (self.folder / "record").unlink()
-        return Counter((role, step) for role, step in (line.split() for line in lines if line[0] != " "))
+        steps: Counter[tuple[str, str]] = Counter()
+        for role, step, number in (line.split(" ") for line in lines):
+            steps[role, step] = max(steps[role, step], int(number))
+        return steps
 
     def set_clock(self, seconds: float) -> None:
         """The clock of the processes is so wrong from now on."""
         (self.folder / "clock").write_text(str(seconds))
 
 
+def _begin(file: Path) -> None:
+    """By this time, which reading does not change, each process knows orders and recordings apart."""
+    os.utime(file, ns=(time.time_ns(), time.time_ns()))
+
+
 def every(steps: Counter[tuple[str, str]]) -> Iterator[Shot]:
-    """Before and after each step that was recorded."""
+    """Before and after each step that was recorded; a server's single statement is known when it has happened."""
     for (role, step), count in sorted(steps.items()):
         for number in range(1, count + 1):
-            for side in SIDES:
+            for side in SIDES if not step.endswith("statement") else ("after",):
                 yield Shot(role=role, step=step, number=number, side=side)

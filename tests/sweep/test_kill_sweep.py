@@ -6,21 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from oculard.roles import ROLES
 from peers import forbidden
-from sweep.kills import Call, run, some_deaths
+from sweep.kills import Call, mortal, run, some_deaths
 from sweep.tracing import why_not
-from sweep.world import make_world
+
+SUPERVISOR = "run"
 
 
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_or_doubled_whoever_dies_where(tmp_path: Path) -> None:
     """One death at each kind of step that a study takes; a role alone, or all processes at once; then the judge."""
-    with make_world(tmp_path / "world") as world:
+    with mortal(tmp_path / "world") as world:
         tally = run(world, some_deaths(world))
 
     assert tally.wrong == []
     assert tally.died.total() >= 0.8 * tally.tried.total(), tally.text()
-    assert {"intake", "worker", "sender", "upkeep", "fetcher"} <= {role for role, _ in tally.died}
+    died = {kind for kind, count in tally.died.items() if count}
+    assert {role for role, _ in died} == {*ROLES, SUPERVISOR}
+    assert {("upkeep", "remove_images.unlink"), ("upkeep", "remove_reports.unlink")} <= died
+    assert {("upkeep", "sweep_images.unlink"), ("upkeep", "sweep_reports.unlink")} <= died
+    assert world.compared >= len(world.studies), "each report's bytes, while they were there"
 
 
 @pytest.mark.timeout(600)
@@ -29,7 +35,7 @@ def test_nothing_is_lost_when_the_database_is_cut_off(tmp_path: Path) -> None:
     if why_not():
         forbidden(why_not())
     deaths = [Call(role="intake", step="write", number=3), Call(role="worker", step="sync", number=1)]
-    with make_world(tmp_path / "world") as world:
+    with mortal(tmp_path / "world") as world:
         world.study()
         tally = run(world, [*deaths, Call(role="sender", step="write", number=8)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,12 +19,19 @@ from pydicom.uid import generate_uid
 from daemons import Daemon, paint_study
 from oculard.delivery.practice_pacs import Manners, PracticePacs
 from peers import free_port
+from sweep.browser import Browser
 from sweep.device import Device
 from sweep.judge import Judge, Ledger
 from sweep.steps import Orders, Shot
 from sweep.tracing import Injection, attached
 
 PATIENCE_S, LOOK_S = 180.0, 0.05
+CLOCK_S = 12.0  # how long a death by the clock is waited for: heartbeats come every 10 s
+DAY_S = 86_400.0
+CHORES_EVERY_S = "1"  # where files are removed: what the clock triggers need not be waited for
+ROLES = ("intake", "worker", "sender", "fetcher", "upkeep", "web")
+LEFT_BY = {"sweep_images": "remove_images.commit", "sweep_reports": "remove_reports.commit"}  # dead after the first
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # who dies often starts often: as an installed daemon does
 URL_VARIABLE = "OCULARD_STORE__DATABASE_URL"
 SETTINGS = """
 commitment_port = {device}
@@ -50,6 +58,11 @@ path = "{folder}/inbox"
 quiet_s = 1
 every_s = 1
 """
+RETENTION = """
+[retention]
+instances_days = {days}
+reports_days = {days}
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,20 +76,45 @@ class World:
     orders: Orders
     ledger: Ledger
     port: int
+    browser: Browser
     database: str
+    kept_s: float | None = None  # how long files stay after the last delivery
+    answered: bool = False  # whether a browser was, in the last study
+    compared: int = 0  # objects of reports, byte by byte with the PACS's
     studies: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    _awaits_death: bool = False
 
     @property
     def judge(self) -> Judge:
         """Who looks."""
-        return Judge(store=self.folder / "data", database=self.database)
+        return Judge(store=self.folder / "data", database=self.database, kept_s=self.kept_s)
 
     def shoot(self, shot: Shot) -> bool:
         """One study while somebody is to die; whether the shot was fired. What is wrong then stands in `wrong`."""
+        if shot.chore in LEFT_BY:  # something must lie there that is to be swept
+            self.shoot(Shot(role=shot.role, step=LEFT_BY[shot.chore], number=1, side="after"))
+        before, victim = self.roles(), "sender" if shot.role == "run" else ""
         self.orders.give(shot)
-        self.study(watched=shot.role == "fetcher")
-        return not self.orders.withdraw()
+        self._awaits_death = True
+        self.study(watched=shot.role == "fetcher", victim=victim)
+        if shot.chore:
+            self._await_death()
+        has_died, self._awaits_death = not self.orders.withdraw(), False
+        if not shot.whole and not victim:
+            now = self.roles()
+            others = {role for role in before if role != shot.role}
+            self.wrong += [f"{shot}: {role} died too" for role in others if now.get(role) != before[role]]
+            if not self.answered and shot.role != "web":
+                self.wrong.append(f"{shot}: the web role did not answer")
+        return has_died
+
+    def _await_death(self) -> None:
+        """Wait for what comes by the clock, if nobody has died of it meanwhile."""
+        until, pause = time.monotonic() + CLOCK_S + (self.kept_s or 0), threading.Event()
+        while self.orders.are_open and time.monotonic() < until:
+            pause.wait(LOOK_S)
+        self._witness()
 
     def shoot_call(self, role: str, injection: Injection) -> bool:
         """The same, with a death at a system call."""
@@ -89,14 +127,15 @@ class World:
         self,
         *,
         watched: bool = False,
+        victim: str = "",
         ended: int = 0,
         tried: Callable[[], None] = lambda: None,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         """One study from the device to the end of all that follows, as often as it takes.
 
-        `ended`: how many jobs end without a report. What happens to the world: `tried` when the device has tried
-        once, `meanwhile` when all was acknowledged.
+        `victim`: a role that is killed on the way. `ended`: how many jobs end without a report. What happens to the
+        world: `tried` when the device has tried once, `meanwhile` when all was acknowledged.
         """
         files = self.paint()
         if not watched:
@@ -107,9 +146,27 @@ class World:
         else:
             self.wait_for(lambda: self._sent(files), "sent")
             meanwhile()
+            if victim:
+                os.kill(self.pid(victim), signal.SIGKILL)
             transaction = generate_uid()
             self.wait_for(lambda: self.device.ask(self.port, transaction, files), "asked to commit")
+        self.answered = self.browser.look()
         self.wait_for(lambda: self.judge.is_quiet(2 * len(self.studies) - ended), "done")
+        if not ended:
+            self._look_closely()
+
+    def _look_closely(self) -> None:
+        """The verdict on the last study, while its files are there."""
+        compared, wrong = self.judge.same_bytes(self._at_pacs(), self.studies[-1])
+        self.compared += compared
+        self.wrong += wrong
+
+    def look(self) -> None:
+        """When all has ended he is told so, and the truth."""
+        self.wait_for(self.browser.is_served, "served")
+        said, counted = self.browser.delivered(), self.judge.delivered()
+        if said != counted:
+            self.wrong.append(f"the metrics say {said} deliveries, and there are {counted}")
 
     def paint(self) -> list[Path]:
         """A new study, in the device's hands."""
@@ -120,8 +177,14 @@ class World:
 
     def verdict(self) -> list[str]:
         """What is wrong, at any death and at the end."""
-        pacs = {uid: self.pacs.path(uid) for uid in self.pacs.uids()}
-        return [*self.wrong, *self.judge.verdict(self.ledger, pacs, self.studies)]
+        return [*self.wrong, *self.judge.verdict(self.ledger, self._at_pacs(), self.studies)]
+
+    def finish(self) -> None:
+        """Let upkeep remove all that may go by now, and sweep what the dead have left of it."""
+        self.wait_for(lambda: not self.judge.removals.unfinished(), "removed")
+
+    def _at_pacs(self) -> dict[str, Path]:
+        return {uid: self.pacs.path(uid) for uid in self.pacs.uids()}
 
     def pid(self, role: str) -> int:
         """The process of a role: read from the kernel, not from the daemon's records."""
@@ -135,19 +198,29 @@ class World:
         tasks = Path(f"/proc/{supervisor}/task").glob("*/children")
         return [supervisor, *(int(pid) for file in tasks for pid in file.read_text().split())]
 
+    def roles(self) -> dict[str, int]:
+        """The process of each role that runs now."""
+        found = {role: self._find(role) for role in ROLES}
+        return {role: pid for role, pid in found.items() if pid}
+
     def _find(self, role: str) -> int:
-        for pid in self.pids():
-            with contextlib.suppress(FileNotFoundError):
-                if f"\0{role}\0" in Path(f"/proc/{pid}/cmdline").read_text():
-                    return pid
+        with contextlib.suppress(FileNotFoundError):
+            for pid in self.pids():
+                with contextlib.suppress(FileNotFoundError):
+                    if f"\0{role}\0" in Path(f"/proc/{pid}/cmdline").read_text():
+                        return pid
         return 0
 
     def _sent(self, files: Sequence[Path]) -> bool:
-        was_open = self.orders.are_open
         done = self.device.send(self.port, files)
-        if was_open and not self.orders.are_open:  # somebody has just died: what was acknowledged must be there now
-            self.wrong += self.judge.kept(self.ledger.acknowledged)
+        self._witness()
         return done
+
+    def _witness(self) -> None:
+        """The moment when somebody has died: before he is there again, what was acknowledged and named must be."""
+        if self._awaits_death and not self.orders.are_open:
+            self.wrong += self.judge.at_death(self.ledger)
+        self._awaits_death = self.orders.are_open
 
     def _drop(self, files: Sequence[Path]) -> None:
         """Files that somebody puts into the watched folder."""
@@ -155,37 +228,60 @@ class World:
             path.rename(self.folder / "inbox" / path.name)
 
     def _revive(self) -> None:
-        """The machine's own supervisor: starts the daemon when all of it was killed."""
+        """The machine's own supervisor: when the daemon was killed, starts it anew, once nothing is left of it."""
         process = self.daemon.process
-        if process is not None and process.poll() is not None:
+        if process is not None and process.poll() is not None and not self._left():
             self.daemon.start()
+
+    def _left(self) -> list[int]:
+        """Roles of a daemon whose supervisor is dead: they end by themselves."""
+        mark, found = f"\0{self.daemon.file}\0".encode(), []
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if mark in file.read_bytes():
+                    found.append(int(file.parent.name))
+        return found
 
     def wait_for(self, look: Callable[[], Any], what: str) -> Any:
         """Wait until there is something to see, and give it; start the daemon when all of it was killed."""
         until, pause = time.monotonic() + PATIENCE_S, threading.Event()
         while not (found := look()):
+            self._witness()
             self._revive()
             if time.monotonic() > until:
                 log = (self.daemon.folder / "log").read_text()[-6000:]
                 raise AssertionError(f"not {what} after {PATIENCE_S} s; ended: {self.judge.ended()}; the log:\n{log}")
             pause.wait(LOOK_S)
+        self._witness()
         return found
 
 
 @contextmanager
 def make_world(
-    folder: Path, *, database: str = "", extra: str = "", environment: Mapping[str, str] = {}
+    folder: Path,
+    *,
+    database: str = "",
+    kept_s: float | None = None,
+    extra: str = "",
+    environment: Mapping[str, str] = {},
 ) -> Iterator[World]:
-    """A world that runs, until the block ends. `database`: the URL of an empty one; SQLite where none is named."""
+    """A world that runs, until the block ends. `database`: the URL of an empty one; SQLite where none is named.
+
+    `kept_s`: how long files stay after the last delivery; for ever by default.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "inbox").mkdir()
-    ledger, orders, port = Ledger(), Orders(folder=folder), free_port()
+    ledger, orders, port, browser = Ledger(), Orders(folder=folder), free_port(), Browser(port=free_port())
     with ExitStack() as stack:
         device = stack.enter_context(Device(ledger))
         manners = Manners(answers_to=("127.0.0.1", port))
         pacs = stack.enter_context(PracticePacs(folder / "pacs", manners=manners))
         settings = SETTINGS.format(device=device.port, pacs=pacs.port, folder=folder) + extra
-        told = {**orders.environment, "OCULARD_INTAKE__PORT": str(port), **environment}
+        ports = {"OCULARD_INTAKE__PORT": str(port), "OCULARD_WEB__PORT": str(browser.port)}
+        told = {**orders.environment, **ports, **COMPILED, **environment}
+        if kept_s is not None:
+            settings += RETENTION.format(days=kept_s / DAY_S)
+            told["CHORES_EVERY_S"] = CHORES_EVERY_S
         if database:
             os.environ[URL_VARIABLE] = database  # for the daemon's commands and for its schema
             stack.callback(os.environ.pop, URL_VARIABLE)
@@ -198,6 +294,8 @@ def make_world(
             orders=orders,
             ledger=ledger,
             port=port,
+            browser=browser,
+            kept_s=kept_s,
             database=database or str(folder / "data" / "oculard.db"),
         )
         stack.callback(daemon.app.database.close)

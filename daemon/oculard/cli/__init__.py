@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from oculard import loading
 from oculard.errors import Misconfigured, OculardError
 
 EXIT_FAILED, EXIT_MISUSE = 1, 2
@@ -30,6 +31,8 @@ def main() -> None:
         log.configure(level="error", form="console", role="cli")
         log.get("cli").error("a bug in oculard", exc_info=bug)
         sys.exit(EXIT_FAILED)
+    finally:
+        loading.over()
 
 
 def _complain(why: OculardError) -> None:

@@ -66,3 +66,4 @@ def _begin(
 ) -> None:
     del version  # its callback has done the work
     ctx.obj = Context(config)
+    ctx.call_on_close(ctx.obj.close)

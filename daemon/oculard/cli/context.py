@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from oculard.loading import loading
+
 if TYPE_CHECKING:
     from oculard.app import App
     from oculard.settings import Settings
@@ -44,18 +46,24 @@ class Context:
     @cached_property
     def app(self) -> App:
         """The objects, on a database that was not looked at yet."""
-        from oculard import log
-        from oculard.app import App
-        from oculard.clock import SystemClock
+        with loading():
+            from oculard import log
+            from oculard.app import App
+            from oculard.clock import SystemClock
 
-        log.configure(level="warning", form="console", role="cli")  # a role configures its own
-        return App(self.settings, SystemClock())
+            log.configure(level="warning", form="console", role="cli")  # a role configures its own
+            return App(self.settings, SystemClock())
 
     @property
     def checked_app(self) -> App:
         """The objects, on a database of the right revision."""
         self.app.database.check()
         return self.app
+
+    def close(self) -> None:
+        """The command ends: let go of what it opened."""
+        if "app" in vars(self):
+            self.app.close()
 
 
 def context(ctx: typer.Context) -> Context:

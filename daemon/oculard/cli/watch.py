@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from oculard.cli.context import AsJson, Context, context, local, print_json, print_lines, print_table, say
 from oculard.errors import OculardError
 from oculard.job import DeliveryState, JobState
+
+if TYPE_CHECKING:
+    from oculard.app import App
 
 NEEDED = frozenset({"intake", "worker", "sender", "upkeep"})
 MIB = 1 << 20
@@ -56,12 +59,9 @@ def register(app: typer.Typer) -> None:
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """How the daemon is: processes, counts, disk, alarms. Exit code 1 when something needs a person."""
     from oculard.alarm import sentence
-    from oculard.cli.backfill import backfill_rows
     from oculard.cli.folders import folder_rows
-    from oculard.store.trace import Trace
 
     app = context(ctx).checked_app
-    trace: Trace = app.trace
     roles = [
         {"role": role.role, "pid": role.pid, "alive": app.roles.is_alive(role), "since": role.started_at, **role.says}
         for role in app.roles.list()
@@ -73,9 +73,9 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     free_gib, mark = app.vault.free_gib() if app.vault.folder.exists() else 0.0, app.settings.store.disk_free_min_gib
     told = {
         "roles": roles,
-        "counts": trace.counts(),
-        "oldest": trace.oldest(),
-        "backfills": backfill_rows(app, active=True),
+        "counts": app.trace.counts(),
+        "oldest": app.trace.oldest(),
+        "backfills": _backfills(app),
         "disk": {"free_gib": round(free_gib, 2), "mark_gib": mark, "accepting": free_gib >= mark},
         "folders": folder_rows(app),
         "alarms": alarms,
@@ -246,6 +246,15 @@ def _families(found: Context) -> dict[str, Any] | None:
     except Misconfigured as why:
         say(f"{why} (so images without a job are not explained)")
         return None
+
+
+def _backfills(app: App) -> list[dict[str, Any]]:
+    """What is under way; mostly nothing is, and then nothing of back-fills is loaded."""
+    if not app.trace.has_backfill():
+        return []
+    from oculard.cli.backfill import backfill_rows
+
+    return backfill_rows(app, active=True)
 
 
 def _print_status(told: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from oculard_models.runners.load import Runner, choose
 from oculard_models.runners.onnx import Choice
 from oculard_models.runners.openvino_runner import Precision
 from oculard_models.runners.selection import select
-from oculard_models.volumes.views import VIEWS
+from oculard_models.volumes.view_specs import VIEWS
 
 logger = log.get("inference")
 

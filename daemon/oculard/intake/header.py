@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from io import BytesIO
 from typing import BinaryIO, Protocol, cast
 
 from pydicom.dataset import Dataset
@@ -20,6 +19,7 @@ from oculard.dimse import UNREADABLE
 from oculard.errors import Rejected
 from oculard.intake.quick import WANTED, Element, QuickHeader, quick_header
 from oculard.intake.stride import HEAD_BYTES, stride
+from oculard_models.header_cost import HeaderTooLarge, Meter, MeteredBytes
 
 HEADER_BYTES_MAX = 32 << 20  # of what is kept for the facts
 VALUE_BYTES_MAX = 64 << 10  # a longer value holds no fact
@@ -73,7 +73,9 @@ def read_header(
         if found is not None:
             return cast("Dataset", found)  # it gives what the facts ask for, and nothing else
     try:
-        return read_dataset(BytesIO(header), implicit, syntax.is_little_endian)
+        return read_dataset(MeteredBytes(header, Meter()), implicit, syntax.is_little_endian)
+    except HeaderTooLarge as why:
+        raise BadDataSet(str(why), reason="header-too-large") from why
     except UNREADABLE as why:
         raise BadDataSet(f"the header cannot be parsed: {type(why).__name__}") from why
 

@@ -35,7 +35,8 @@ class Receiver(DIMSEServiceProvider):
     def __init__(self, association: Any, spooler: Spooler) -> None:
         super().__init__(association)
         self._association = association  # an IntakeAssociation
-        self._spooler, self._spools, self._bytes, self.is_broken = spooler, set[Spool](), 0, False
+        self._spooler, self._spools, self._is_over = spooler, set[Spool](), False
+        self._bytes, self.is_broken = 0, False
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take the fragments of one P-DATA, one by one: the original forgets what follows a message's end."""
@@ -65,11 +66,12 @@ class Receiver(DIMSEServiceProvider):
             sop_instance_uid=command.sop_instance_uid,
             transfer_syntax_uid=str(context.transfer_syntax[0]),
         )
-        self._spools.add(spool)
+        self._keep(spool)
         return spool
 
     def discard(self) -> None:
         """The association is over: delete every spool of which nobody took custody."""
+        self._is_over = True
         while self._spools:
             self._spools.pop().discard()
 
@@ -108,8 +110,14 @@ class Receiver(DIMSEServiceProvider):
                 sop_instance_uid=sop_instance_uid,
                 transfer_syntax_uid=str(context.transfer_syntax[0]),
             )
-        self._spools.add(spool)
+        self._keep(spool)
         return spool
+
+    def _keep(self, spool: Spool) -> None:
+        """Know a spool until its request is answered; a disk may have opened it after the association was over."""
+        self._spools.add(spool)
+        if self._is_over:
+            self.discard()
 
     def _announced(self, command: Dataset, context_id: int) -> tuple[Any, str, str]:
         """The context, class and instance that a C-STORE command names. Raises NotAcceptable."""

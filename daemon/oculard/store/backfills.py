@@ -19,7 +19,7 @@ from oculard.store.queue import Queue
 DAY = "%Y%m%d"  # DICOM DA
 YEARS = 1900, 2999  # of study dates: a year without its four digits would be no DICOM date
 REMARKS_MAX = 50  # different ones
-ACTIVE = ("finding", "retrieving")
+ACTIVE = tables.BACKFILL_ACTIVE
 ARCHIVE_UNKNOWN = "archive-unknown"
 NOT_ANSWERED = "day-not-answered"
 GAPS = (NOT_ANSWERED, "too-many-matches")  # remarks that say that not all studies of the days are known

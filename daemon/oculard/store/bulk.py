@@ -38,7 +38,6 @@ class Bulk:
     def __init__(self, handle: int, digest: hashlib._Hash, at: int) -> None:
         self._handle, self._digest, self._is_direct, self._may_be_direct = handle, digest, False, True
         self._block_bytes = max(LEAST_BYTES, BLOCK_BYTES >> len(self._all) // FEW)
-        self._all.add(self)
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         self._filled: SimpleQueue[Filled | None] = SimpleQueue()
         for _ in range(BLOCKS):
@@ -47,7 +46,11 @@ class Bulk:
         self._block = self._free.get()
         self._start = self._end = at % self._block_bytes  # so that all further blocks begin at whole ones in the file
         self._thread = threading.Thread(target=self._take_digest, name="spool-digest", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as why:  # the system gives no more of them
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from why
+        self._all.add(self)
 
     def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes. Raises OSError."""
@@ -68,6 +71,7 @@ class Bulk:
         self._put()
         self._start = self._end
         self.end()
+        assert self._free.qsize() == BLOCKS, "a digest that is not of all bytes would be the name of another file"
 
     def end(self) -> None:
         """Nothing more will come."""
@@ -81,11 +85,18 @@ class Bulk:
         rest = self._block[self._start : self._end]
         while rest:
             try:
-                rest = rest[os.write(self._handle, rest) :]
+                rest = rest[self._write(rest) :]
             except OSError as why:
                 if why.errno != errno.EINVAL or not self._is_direct:
                     raise
                 self._have_none()  # or it wrote a part that is no whole sector, as a nearly full one does
+
+    def _write(self, data: memoryview) -> int:
+        """Write a part of it, and more than nothing, which FUSE may answer to a direct write. Raises OSError."""
+        count = os.write(self._handle, data)
+        if not count:
+            raise OSError(errno.EINVAL, "nothing was written")
+        return count
 
     def _set_direct(self, wanted: bool) -> None:
         if wanted == self._is_direct or not self._may_be_direct:

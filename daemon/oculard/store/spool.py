@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import struct
@@ -133,7 +134,10 @@ class Spool:
     def _write_all(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[os.write(self._handle, rest) :]
+            count = os.write(self._handle, rest)
+            if not count:
+                raise OSError(errno.EIO, "nothing was written")
+            rest = rest[count:]
 
     def _close(self) -> None:
         handle, self._handle = self._handle, -1

@@ -111,6 +111,13 @@ class Trace:
             kept = connection.execute(select(func.count(), size).where(tables.instance.c.removed_at.is_(None))).one()
         return counts | {"instance": {"kept": kept[0], "bytes": int(kept[1])}}
 
+    def has_backfill(self) -> bool:
+        """Whether a back-fill is under way."""
+        table = tables.backfill
+        query = select(table.c.id).where(table.c.state.in_(tables.BACKFILL_ACTIVE)).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
     def oldest(self) -> dict[str, datetime | None]:
         """Since when the oldest job and the oldest delivery that have not ended have been there."""
         with self._database.read() as connection:

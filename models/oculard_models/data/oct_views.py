@@ -35,7 +35,8 @@ from oculard_models.data.oct_vessels import draw_vessels, mask_of
 from oculard_models.volumes.centres import Centres
 from oculard_models.volumes.maps import IN_DISC_UM
 from oculard_models.volumes.normative import NORMATIVE_MAPS, NORMATIVE_PX, Normative
-from oculard_models.volumes.views import DEFAULT_VIEWS, VIEWS, make_views, resized
+from oculard_models.volumes.view_specs import VIEWS
+from oculard_models.volumes.views import DEFAULT_VIEWS, make_views, resized
 from oculard_models.volumes.views import GREY as GREY_PERCENT
 from oculard_models.volumes.volume import Map, Scan, Spacing, Volume
 

@@ -39,7 +39,8 @@ def views(
     from oculard_models.data.volumes import VolumeUnusable, find_volumes, read_volume_file
     from oculard_models.volumes.centres import find_centres
     from oculard_models.volumes.normative import NormativeWrong, read_normative
-    from oculard_models.volumes.views import VIEWS, ViewMissing, make_views
+    from oculard_models.volumes.view_specs import VIEWS
+    from oculard_models.volumes.views import ViewMissing, make_views
 
     wanted = tuple(name for name in names.split(",") if name)
     if not wanted or not set(wanted) <= set(VIEWS):

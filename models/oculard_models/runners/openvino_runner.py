@@ -60,6 +60,9 @@ def quiet_openvino() -> ModuleType:
     sys.modules.setdefault(TELEMETRY, None)  # type: ignore[arg-type]  # how Python says that it may not be imported
     import openvino
 
+    # Its table of types is made when it is first asked for, and two threads that ask at once wait for each other for
+    # ever: one has the table's lock and wants the interpreter's, the other the other way round. So one asks here.
+    openvino.Type.f32.to_dtype()
     return cast("ModuleType", openvino)
 
 

@@ -13,36 +13,16 @@ from PIL import Image
 from oculard_models.volumes.centres import Centres
 from oculard_models.volumes.maps import en_face, thickness_um
 from oculard_models.volumes.normative import NORMATIVE_PX, Normative
+from oculard_models.volumes.view_specs import VIEWS
 from oculard_models.volumes.volume import Layers, Map, Volume
 
 SIDE_UM: Final = 6000.0  # a view shows so much around the disc, where the volume is larger
 DEPTH_UM: Final = 1400.0  # a B-scan's view shows so much in depth,
 ABOVE_UM: Final = 250.0  # and so much of it above the retina
-DEVIATIONS: Final = 4.0
 GREY: Final = (1.0, 99.0)  # percentiles of an en face picture that become black and white
 
 View = npt.NDArray[np.float32]  # size x size, 0..1
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ViewSpec:
-    """What a view is, in words, and what its 0 and 1 stand for."""
-
-    title: str
-    scale: tuple[float, float] | None = None  # None: brightness, robustly scaled
-
-
-VIEWS: Final = {
-    "rnfl-thickness": ViewSpec(title="RNFL thickness, 0 to 200 um", scale=(0.0, 200.0)),
-    "gcc-thickness": ViewSpec(title="GCC thickness, 0 to 250 um", scale=(0.0, 250.0)),
-    "gcl-thickness": ViewSpec(title="GCL+ thickness, 0 to 150 um", scale=(0.0, 150.0)),
-    "en-face": ViewSpec(title="En face projection, ILM to BM"),
-    "bscan-disc": ViewSpec(title="B-scan through the disc's centre"),
-    "bscan-fovea": ViewSpec(title="B-scan through the fovea"),
-    "rnfl-deviation": ViewSpec(title="RNFL deviation, -4 to +4 SD", scale=(-DEVIATIONS, DEVIATIONS)),
-    "gcc-deviation": ViewSpec(title="GCC deviation, -4 to +4 SD", scale=(-DEVIATIONS, DEVIATIONS)),
-    "photograph": ViewSpec(title="Photograph of the disc, grey"),
-}
 DEFAULT_VIEWS: Final = ("rnfl-thickness", "gcc-thickness", "en-face", "bscan-disc")  # ours: MODELS.md 7.4
 THICKNESS: Final = {"rnfl-thickness": "rnfl", "gcc-thickness": "gcc", "gcl-thickness": "gcl"}
 
