@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 TORCH := torch==2.13.0 torchvision==0.28.0
 
-.PHONY: setup setup-dev peers demo test test-slow check sim bench sweep fuzz soak licences audit clean
+.PHONY: setup setup-dev peers demo test test-slow check sim bench sweep fuzz soak unit licences audit clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.run  ## the daemon, without torch
@@ -48,6 +48,9 @@ sweep: setup-dev peers  ## kills, long form: every process at every step; `make 
 
 fuzz: setup-dev  ## hostile bytes for everything that reads bytes; `make fuzz ARGS="--seconds 60 rgb"`
 	PYTHONPATH=tests:tests/intake:tests/models $(BIN)/python -m fuzz $(ARGS)
+
+unit: setup-dev peers  ## oculard.service as it ships, under a systemd of its own; needs root: `make unit PYTHON=/usr/bin/python3`
+	PYTHON=$(PYTHON) tests/systemd/run
 
 licences: setup  ## what the daemon needs, with versions and licences; fails where one needs a look
 	$(BIN)/oculard licences
