@@ -24,8 +24,9 @@ from bench.tables import Table
 from peers import LOOPBACK, program
 
 SMALL = "small, 60 KB"
-LOADS = {VOLUMES: 8, "photographs, 2.4 MB": 64, SMALL: 400}
+LOADS = {VOLUMES: 8, "photographs, 2.4 MB": 64, SMALL: 400}  # files at least
 ASSOCIATIONS = (1, 4, 8)
+EACH = 2  # files of an association at least: beside one alone, its opening would count as much
 ROUNDS = 3
 # What we aim for: as a multiple of Orthanc, of storescp, of the machine's limit, of Orthanc with storescu as it comes.
 GOALS = {VOLUMES: 5.0, "photographs, 2.4 MB": 3.0, SMALL: 1.3}
@@ -40,12 +41,13 @@ def measure() -> Table:
     rows, raw = [], []
     with TemporaryDirectory(prefix="bench-intake-") as folder:
         work = Path(folder)
-        for load, count in LOADS.items():
-            size = write_load(load, work / load, count)
+        for load, least in LOADS.items():
+            write_load(load, work / load, max(least, EACH * max(ASSOCIATIONS)))
             for associations in ASSOCIATIONS:
-                figures = _rounds(work / load, work, associations, size)
+                files = sorted((work / load).iterdir())[: max(least, EACH * associations)]
+                figures = _rounds(files, work, associations)
                 raw.append({"load": load, "associations": associations, **figures})
-                rows.append(_row(load, associations, count, size, figures))
+                rows.append(_row(load, associations, files, figures))
         memory = _memory_mib(work / VOLUMES, work)
         nagle = {name: _nagle(work / SMALL, work, name) for name in RECEIVERS}
         raw += [{"memory_mib": memory, "associations": OPEN}, {"storescu_small_per_s": nagle}]
@@ -79,13 +81,13 @@ def _remarks(memory_mib: float, nagle: Mapping[str, Sequence[float]]) -> list[st
     ]
 
 
-def _rounds(load: Path, work: Path, associations: int, size: int) -> Figures:
+def _rounds(files: Sequence[Path], work: Path, associations: int) -> Figures:
     """Every receiver and the limit once a round, forwards and backwards in turn, so that drift hits all alike."""
     figures: Figures = {name: [] for name in (*RECEIVERS, "limit", "cpu_ms", "Orthanc_cpu_ms")}
-    files = sorted(load.iterdir())
+    size = _size(files)
     for number in range(ROUNDS):
         for name in RECEIVERS if number % 2 == 0 else reversed(RECEIVERS):
-            seconds, cpu_s = _once(load, work, name, associations)
+            seconds, cpu_s = _once(files, work, name, associations)
             figures[name].append(size / 1e6 / seconds)
             for shown, key in (("oculard", "cpu_ms"), ("Orthanc", "Orthanc_cpu_ms")):
                 if name == shown:
@@ -95,7 +97,12 @@ def _rounds(load: Path, work: Path, associations: int, size: int) -> Figures:
     return figures
 
 
-def _row(load: str, associations: int, count: int, size: int, figures: Figures) -> Sequence[str]:
+def _size(files: Sequence[Path]) -> int:
+    """The bytes of all together."""
+    return sum(path.stat().st_size for path in files)
+
+
+def _row(load: str, associations: int, files: Sequence[Path], figures: Figures) -> Sequence[str]:
     ours = figures["oculard"]
     return [
         load,
@@ -104,7 +111,7 @@ def _row(load: str, associations: int, count: int, size: int, figures: Figures) 
         _of(_ratio(ours, figures["Orthanc"]), GOALS[load]),
         _of(_ratio(ours, figures["storescp"]), STORESCP_GOAL),
         _of(_ratio(ours, figures["limit"]), LIMIT_GOAL) if load == VOLUMES else "",
-        f"{median(ours) * 1e6 / (size / count):.0f}",
+        f"{median(ours) * 1e6 * len(files) / _size(files):.0f}",
         f"{median(figures['cpu_ms']):.1f}",
         f"{median(figures['Orthanc_cpu_ms']):.1f}",
     ]
@@ -119,11 +126,11 @@ def _of(ratio: float, goal: float) -> str:
     return f"{ratio:.2f} ({goal:g})"
 
 
-def _once(load: Path, work: Path, receiver: str, associations: int) -> tuple[float, float]:
+def _once(files: Sequence[Path], work: Path, receiver: str, associations: int) -> tuple[float, float]:
     """Send everything over so many associations; gives the seconds, and those of CPU that the receiver took."""
     os.sync()
     with TemporaryDirectory(dir=work) as folder, RECEIVERS[receiver](Path(folder)) as running:
-        with _senders(load, Path(folder), running.port, associations) as senders:
+        with _senders(files, Path(folder), running.port, associations) as senders:
             spent, began = running.cpu_s(), perf_counter()
             for sender in senders:
                 assert sender.stdin is not None
@@ -131,14 +138,15 @@ def _once(load: Path, work: Path, receiver: str, associations: int) -> tuple[flo
                 sender.stdin.close()
             done = [json.loads(sender.stdout.read()) for sender in senders if sender.stdout is not None]
             seconds, spent = perf_counter() - began, running.cpu_s() - spent
-        assert sum(one["stored"] for one in done) == len(list(load.iterdir())), f"{receiver} did not take everything"
+        assert sum(one["stored"] for one in done) == len(files), f"{receiver} did not take everything"
         return seconds, spent
 
 
 @contextmanager
-def _senders(load: Path, folder: Path, port: int, associations: int) -> Iterator[list[subprocess.Popen[str]]]:
+def _senders(
+    files: Sequence[Path], folder: Path, port: int, associations: int
+) -> Iterator[list[subprocess.Popen[str]]]:
     """Senders that wait for their start, each with its share of the files."""
-    files = sorted(load.iterdir())
     senders = []
     for number in range(associations):
         share = folder / f"share-{number}"
