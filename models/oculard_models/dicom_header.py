@@ -56,9 +56,9 @@ def share_meter(ds: Dataset, meter: Meter) -> None:
 
 
 def header_items(ds: Dataset, keyword: str) -> list[Dataset]:
-    """A sequence's items; none when it is absent, cannot be decoded, or costs more memory than any header needs.
+    """A sequence's items; none when it is absent or cannot be decoded.
 
-    Raises OSError as `header_value` does.
+    Raises HeaderTooLarge where they cost too much memory: they are there. OSError as `header_value` does.
     """
     meter = getattr(ds, "_oculard_meter", None) or Meter()
     try:
@@ -71,6 +71,8 @@ def header_items(ds: Dataset, keyword: str) -> list[Dataset]:
             share_meter(item, meter)
     except UNREADABLE as why:
         must_be_the_files(why)
+        if is_too_large(why):
+            raise HeaderTooLarge from why
         return []
     return items
 

@@ -22,7 +22,9 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
 from oculard_models.dicom_header import is_too_large, must_be_the_files, share_meter
+from oculard_models.header_cost import HeaderTooLarge
 from oculard_models.header_file import LONG_BYTES, HeaderFile
+from oculard_models.undecodable import Undecodable as Undecodable  # where everybody looks for it
 
 # One decoder for each transfer syntax, the most robust there is: with none named, pydicom tries all that are installed
 # in turn, and on damaged data the last one takes the whole process with it.
@@ -62,14 +64,6 @@ DECODER_ERRORS = (
 )
 
 
-class Undecodable(ValueError):
-    """The pixels cannot be read. `reason` is a stable slug; the message has no patient data."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        self.reason = reason
-        super().__init__(message)
-
-
 def _refuse_segments(header: Dataset) -> None:
     """Refuse palettes in segments (PS3.3 C.7.9.2): few bytes unfold to gigabytes, and no eye device has them."""
     if any(f"Segmented{colour}PaletteColorLookupTableData" in header for colour in ("Red", "Green", "Blue")):
@@ -83,13 +77,15 @@ def read_header(path: Path) -> Dataset:
     """
     try:
         with HeaderFile(path) as file:
-            header = _inflated_header(file, path) or _plain_header(file)
+            header = _inflated_header(file, path)
+            if header is None:
+                header = _plain_header(file)
     except Undecodable:
         raise
     except DECODER_ERRORS as why:
         must_be_the_files(why)
         if is_too_large(why):
-            raise Undecodable("header-too-large", "the header is larger than any that we know") from why
+            raise HeaderTooLarge from why
         raise Undecodable("header-unreadable", f"the header cannot be read: {type(why).__name__}") from why
     share_meter(header, file.meter)
     return header

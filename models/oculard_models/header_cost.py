@@ -1,24 +1,29 @@
 """What a header costs in memory when pydicom reads it, and how much it may: a few bytes of a file cost a hundredfold.
 
-The costs are pydicom's own, measured on headers that hold nothing else. No real header comes near what it may: the
-largest that we can think of, 4096 frames described in eight sequences and thirty elements each, has twice the frames
-of any device's, and stays below.
+The costs are pydicom's own, measured on headers that hold nothing else. What eye devices write stays below what a
+header may: 4096 frames described in eight sequences and thirty elements each are read. Larger ones exist, as
+segmentations of many thousand frames: intake takes them, and the worker says why it does not read them.
 """
 
 from __future__ import annotations
 
 from io import SEEK_SET, BytesIO
 
+from oculard_models.undecodable import Undecodable
+
 COST_MAX = 144 << 20
 SHARED_COST = 720  # of a data set that knows its meter
 DATA_SET_COST, ELEMENT_COST, READ_COST = 640, 288, 56
-COPIES = 2  # of a value, for a moment: as it was read, and as it is kept
+SHORT_BYTES = 64 << 10  # up to here a value may be there twice: as it was read, and as it is kept
 HEAD_BYTES = 8  # of an element, of an item or of a delimiter
 DELIMITERS = (b"\xfe\xff", b"\xff\xfe")  # their group, little and big endian
 
 
-class HeaderTooLarge(ValueError):
-    """A header claims more than the file holds, or more than any header needs."""
+class HeaderTooLarge(Undecodable):
+    """A header claims more than the file holds, or more memory than a header may cost."""
+
+    def __init__(self) -> None:
+        super().__init__("header-too-large", "the header claims more than the file holds, or costs too much memory")
 
 
 class Meter:
@@ -30,13 +35,13 @@ class Meter:
     @property
     def bytes_left(self) -> int:
         """How long a value may be."""
-        return self._left // COPIES
+        return self._left
 
     def pay(self, cost: int) -> None:
         """Raises HeaderTooLarge."""
         self._left -= cost
         if self._left < 0:
-            raise HeaderTooLarge("the header costs more memory than any header needs")
+            raise HeaderTooLarge
 
     def pay_data_set(self) -> None:
         """A parser goes to a place of the file as it begins a data set, and seldom else. Raises HeaderTooLarge."""
@@ -44,7 +49,7 @@ class Meter:
 
     def pay_read(self, data: bytes) -> None:
         """A parser has read so much at once: a head, or a value. Raises HeaderTooLarge."""
-        cost = READ_COST + COPIES * len(data)
+        cost = READ_COST + len(data) + min(len(data), SHORT_BYTES)
         if len(data) == HEAD_BYTES and data[:2] not in DELIMITERS:
             cost += ELEMENT_COST
         self.pay(cost)

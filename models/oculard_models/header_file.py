@@ -84,7 +84,7 @@ class HeaderFile:
         assert count >= 0, "a parser that reads all there is would read the pixels"
         left = max(0, self._size - self._at)
         if count > min(bytes_max, max(left, LONG_BYTES)):  # a parser finds the end by asking for a little more
-            raise HeaderTooLarge("the header claims more than the file holds, or more than any header needs")
+            raise HeaderTooLarge
         data = source.read(count)
         self._at += len(data)
         self.meter.pay_read(data)
@@ -108,7 +108,8 @@ class _Inflated:
         end = self._at + count
         while len(self._all) < end and self._inflate():
             pass
-        data = bytes(self._all[self._at : end])
+        with memoryview(self._all) as view:
+            data = bytes(view[self._at : end])
         self._at += len(data)
         return data
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from resource import RUSAGE_SELF, getrusage
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -116,8 +116,9 @@ def _raw(loaded: Loaded, count: int, at_once: int) -> None:
 
 
 def _cpu_s() -> float:
-    """What this process has used; that of the decoders counts when they have ended, and is left out."""
-    return sum(getrusage(who).ru_utime + getrusage(who).ru_stime for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
+    """What this process has used; the decoders are processes of their own, and left out."""
+    used = getrusage(RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def _row(name: str, figures: Figures) -> list[str]:

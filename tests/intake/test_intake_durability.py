@@ -98,7 +98,7 @@ def test_the_order_is_file_then_folder_then_row_then_success(site: Site, device:
 def test_the_device_waits_for_custody_and_for_nothing_that_comes_after(
     site: Site, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has its answer while the spooled name is still there and nothing stands in the log."""
+    """It has its answer while the spooled file is still open and nothing stands in the log."""
     end, may_end = Answered.end, threading.Event()
 
     def end_later(answered: Answered) -> None:

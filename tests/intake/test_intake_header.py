@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from devices import encode, photograph
-from oculard.imaging.facts import Eye, read_facts
+from oculard.imaging.facts import Eye, Facts, read_facts
 from oculard.intake.custody import facts_of
 from oculard.intake.header import BadDataSet, read_header
 from oculard_models import header_cost
@@ -157,15 +157,49 @@ def test_any_bytes_end_with_an_answer(data: bytes, syntax: str) -> None:
 
 
 def test_a_header_that_costs_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight bytes of an empty item become a data set of hundreds: it is the cost that is bounded, not the bytes."""
+    """Eight bytes of an element become hundreds in memory: it is the cost that is bounded, not the bytes."""
     monkeypatch.setattr(header_cost, "COST_MAX", 1 << 20)
-    sound, crowded = (
-        photograph(PatientName="Müller", PerFrameFunctionalGroupsSequence=[Dataset()] * n) for n in (9, 3000)
-    )
-    for ds in (sound, crowded):
-        ds["PerFrameFunctionalGroupsSequence"].is_undefined_length = True
+    sound, crowded = photograph(PatientName="Müller"), photograph(PatientName="Müller")
+    for number in range(4000):
+        crowded.add_new((0x5001, number), "CS", "A")
 
     assert header(encode(sound)).PatientName == "Müller"
     with pytest.raises(BadDataSet) as caught:
         header(encode(crowded))
     assert caught.value.reason == "header-too-large"
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("undefined", [False, True])
+def test_frames_that_name_no_eye_cost_nothing(monkeypatch: pytest.MonkeyPatch, syntax: str, undefined: bool) -> None:
+    """A segmentation of many thousand frames is an instance like any other."""
+    monkeypatch.setattr(header_cost, "COST_MAX", 1 << 20)
+    ds = photograph(PatientName="Müller", ImageLaterality="R", PerFrameFunctionalGroupsSequence=[Dataset()] * 3000)
+    ds["PerFrameFunctionalGroupsSequence"].is_undefined_length = undefined
+
+    assert read_facts(header(in_syntax(ds, syntax), syntax)).eye is Eye.RIGHT
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("undefined", [False, True])
+def test_an_eye_that_too_many_frames_name_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, syntax: str, undefined: bool
+) -> None:
+    """Nobody has read whether they say another than the header: the eye is not guessed, and the image is taken."""
+    frame, anatomy = Dataset(), Dataset()
+    anatomy.FrameLaterality = "L"
+    frame.FrameAnatomySequence = [anatomy]
+
+    def facts(frames: int) -> Facts:
+        ds = photograph(PatientName="Müller", Laterality="R", PerFrameFunctionalGroupsSequence=[frame] * frames)
+        del ds.ImageLaterality
+        ds["PerFrameFunctionalGroupsSequence"].is_undefined_length = undefined
+        data = in_syntax(ds, syntax)
+        return facts_of(BytesIO(data), len(data), syntax, inflated_bytes_max=1 << 30)
+
+    monkeypatch.setattr(header_cost, "COST_MAX", 1 << 20)
+    assert facts(9).eye_why == "contradiction: Laterality R, FrameLaterality L"
+    assert (facts(3000).eye, facts(3000).eye_why) == (
+        Eye.UNKNOWN,
+        "what the header says of the frames' eyes is too large to be read",
+    )

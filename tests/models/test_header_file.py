@@ -113,7 +113,7 @@ def long_volume(path: Path) -> FileDataset:
 
 
 def test_a_long_value_is_read_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes from the file, which is closed; one that no header needs counts as absent."""
+    """It comes from the file, which is closed; one that no header needs is refused, not called absent."""
     path = tmp_path / "volume.dcm"
     header = long_volume(path)
     assert header.get_item("PerFrameFunctionalGroupsSequence", keep_deferred=True).value is None
@@ -121,7 +121,8 @@ def test_a_long_value_is_read_when_it_is_asked_for(tmp_path: Path, monkeypatch: 
     assert read_geometry(header) == read_geometry(dcmread(path))
 
     monkeypatch.setattr(header_file, "VALUE_BYTES_MAX", 80_000)
-    assert header_items(long_volume(path), "PerFrameFunctionalGroupsSequence") == []
+    with pytest.raises(HeaderTooLarge):
+        header_items(long_volume(path), "PerFrameFunctionalGroupsSequence")
 
 
 def test_a_long_value_of_a_file_that_is_away_is_the_vaults_trouble(tmp_path: Path) -> None:

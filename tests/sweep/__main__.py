@@ -11,7 +11,7 @@ from sweep.worlds import found_deaths, hush, say, sweep
 
 
 def main() -> int:
-    """Run what is asked for; 1 when a promise was broken."""
+    """Run what is asked for; 1 when a promise was broken, or when too few died to say so."""
     parser = argparse.ArgumentParser(prog="make sweep", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the order of the deaths")
     parser.add_argument("--shots", type=int, help="at most so many deaths; all by default")
@@ -27,7 +27,7 @@ def main() -> int:
     say(f"{len(deaths)} deaths, seed {asked.seed}, worlds side by side: {asked.worlds}")
     tally = sweep(deaths, worlds=asked.worlds, on_server=asked.postgresql)
     say(tally.text())
-    return 1 if tally.wrong else 0
+    return 1 if tally.wrong or not tally.is_telling else 0
 
 
 if __name__ == "__main__":

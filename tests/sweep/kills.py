@@ -14,6 +14,7 @@ from sweep.steps import Shot, every
 from sweep.tracing import CannotAttach, Injection, why_not
 from sweep.world import LEFT_BY, World, make_world
 
+TELLING = 0.8
 INSIDE = {"sync": ("fsync", "fdatasync"), "write": ("pwrite64",), "truncate": ("ftruncate",)}  # of SQLite
 NUMBERS = {"sync": (1, 2, 3), "write": (1, 2, 3, 4, 5, 8, 13, 21), "truncate": (1,)}
 KEPT_S = 10.0  # after the last delivery: the next deaths find files that may go and files that may not
@@ -65,6 +66,11 @@ class Tally:
             studies=self.studies + other.studies,
             compared=self.compared + other.compared,
         )
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether most of the shots were deaths: a sweep without any proves nothing."""
+        return self.died.total() >= TELLING * self.tried.total() > 0
 
     def text(self) -> str:
         """One line a kind of death."""

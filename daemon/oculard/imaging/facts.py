@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from oculard_models.dicom_header import header_items, header_text, header_value
+from oculard_models.header_cost import HeaderTooLarge
 
 UID = re.compile(r"^[0-9]+(\.[0-9]+)*$")  # PS3.5 9.1; but some devices write leading zeros, and custody comes first
 UID_CHARS_MAX = 64
@@ -102,10 +103,14 @@ def read_eye(ds: Dataset) -> tuple[Eye, str]:
 
     Two attributes that contradict each other, "B" (both) or frames of both eyes give UNKNOWN: an eye is never guessed.
     """
+    try:
+        of_frames = _frame_laterality(ds)
+    except HeaderTooLarge:
+        return Eye.UNKNOWN, "what the header says of the frames' eyes is too large to be read"
     said = {
         "ImageLaterality": header_text(ds, "ImageLaterality").upper(),
         "Laterality": header_text(ds, "Laterality").upper(),
-        "FrameLaterality": _frame_laterality(ds),
+        "FrameLaterality": of_frames,
     }
     named = {keyword: value for keyword, value in said.items() if value in ("R", "L")}
     if len(set(named.values())) > 1:

@@ -14,6 +14,7 @@ from oculard.settings import Store
 from oculard.store.instances import Arrival, Instances, Received
 from oculard.store.spool import Spool
 from oculard.store.vault import GIB, VaultUnreadable
+from oculard_models.header_cost import HeaderTooLarge
 
 
 class Mismatch(Rejected):
@@ -77,6 +78,8 @@ def facts_of(
         return read_facts(header)
     except BadHeader as why:
         raise BadDataSet(str(why), reason="bad-header", hint=str(why)) from why
+    except HeaderTooLarge as why:
+        raise BadDataSet(str(why), reason=why.reason) from why
     except UNREADABLE as why:
         raise BadDataSet(f"the header cannot be read: {type(why).__name__}", reason="bad-header") from why
 

@@ -59,13 +59,13 @@ class Answered:
     """A C-STORE that was decided on. `end` comes after the reply: what is left to do keeps no sender waiting."""
 
     reply: Reply
-    _spool: Spool
-    _tell: Callable[[], None]
+    spool: Spool
+    tell: Callable[[], None]
 
     def end(self) -> None:
         """Give the spool back, of which nothing stays but what was taken, and tell the log."""
-        self._spool.discard()
-        self._tell()
+        self.spool.discard()
+        self.tell()
 
 
 class StoreHandler:
@@ -90,14 +90,12 @@ class StoreHandler:
         except OculardError as why:
             reply = REPLIES.get(why.reason, TRY_AGAIN)
             refused = {"reason": why.reason, "hint": why.hint, "status": reply.status, **known}
-            return Answered(
-                reply=reply, _spool=offer.spool, _tell=partial(logger.warning, "instance refused", **refused)
-            )
+            return Answered(reply=reply, spool=offer.spool, tell=partial(logger.warning, "instance refused", **refused))
         except Exception as why:  # noqa: BLE001  the C-STORE boundary: the device keeps the image
             refused = {"reason": "unexpected", "status": TRY_AGAIN.status, "exc_info": why, **known}
             return Answered(
-                reply=TRY_AGAIN, _spool=offer.spool, _tell=partial(logger.error, "instance refused", **refused)
+                reply=TRY_AGAIN, spool=offer.spool, tell=partial(logger.error, "instance refused", **refused)
             )
         took_s = round((self._clock.now() - began).total_seconds(), 4)
         taken = {"outcome": received.value, "took_s": took_s, **known}
-        return Answered(reply=SUCCESS, _spool=offer.spool, _tell=partial(logger.info, "instance taken", **taken))
+        return Answered(reply=SUCCESS, spool=offer.spool, tell=partial(logger.info, "instance taken", **taken))

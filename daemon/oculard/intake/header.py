@@ -17,9 +17,10 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from oculard.dimse import UNREADABLE
 from oculard.errors import Rejected
-from oculard.intake.quick import WANTED, Element, QuickHeader, quick_header
+from oculard.intake.quick import FRAME_LATERALITY, GROUPS, WANTED, Element, QuickHeader, quick_header
 from oculard.intake.stride import HEAD_BYTES, stride
-from oculard_models.header_cost import HeaderTooLarge, Meter, MeteredBytes
+from oculard_models.dicom_header import is_too_large, share_meter
+from oculard_models.header_cost import Meter, MeteredBytes
 
 HEADER_BYTES_MAX = 32 << 20  # of what is kept for the facts
 VALUE_BYTES_MAX = 64 << 10  # a longer value holds no fact
@@ -30,7 +31,9 @@ UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_GROUP = 0x7FE0
 # The sequences that the facts are read from; all others are walked over.
-SEQUENCES = frozenset({0x52009229, 0x52009230, 0x00221615})
+SEQUENCES = frozenset({*GROUPS, 0x00221615})
+FRAME_LATERALITIES = (FRAME_LATERALITY, FRAME_LATERALITY[1::-1] + FRAME_LATERALITY[:1:-1])  # little and big endian
+DELIMITER_BYTES = 8
 LONG_VRS = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
 VRS = LONG_VRS | {str(vr).encode() for vr in EXPLICIT_VR_LENGTH_16}
 
@@ -72,12 +75,15 @@ def read_header(
         found = quick_header(walk.elements)
         if found is not None:
             return cast("Dataset", found)  # it gives what the facts ask for, and nothing else
+    meter = Meter()
     try:
-        return read_dataset(MeteredBytes(header, Meter()), implicit, syntax.is_little_endian)
-    except HeaderTooLarge as why:
-        raise BadDataSet(str(why), reason="header-too-large") from why
+        ds = read_dataset(MeteredBytes(header, meter), implicit, syntax.is_little_endian)
+        share_meter(ds, meter)
     except UNREADABLE as why:
+        if is_too_large(why):
+            raise BadDataSet("the header costs too much memory", reason="header-too-large") from why
         raise BadDataSet(f"the header cannot be parsed: {type(why).__name__}") from why
+    return ds
 
 
 def _stride(file: BinaryIO, size_bytes: int, *, implicit: bool) -> QuickHeader | None:
@@ -173,7 +179,7 @@ class _Walk:
         order = "<" if little else ">"
         self._tag = struct.Struct(f"{order}HH").unpack_from
         self._short = struct.Struct(f"{order}H").unpack_from
-        self._long = struct.Struct(f"{order}L").unpack_from
+        self._long = struct.Struct(f"{order}L")
         self._kept: bytearray | None = None  # while it is one, what is taken is also kept
         self._count = 0
         self._seen_pixels = False
@@ -197,14 +203,28 @@ class _Walk:
                 raise BadDataSet("an item stands outside a sequence", reason="bad-structure")
             vr = self._vr
             self.is_ordinary &= vr in VRS or (self._implicit and not vr.isalpha())
+            begins_at = len(self._kept or b"")
             self._value(length, depth=0)
             if tag in WANTED and self._kept is not None:
-                self.is_ordinary &= length != UNDEFINED
-                self.elements[tag] = (b"" if self._implicit else vr, bytes(self._kept[-length:] if length else b""))
+                self.is_ordinary &= length != UNDEFINED or tag in GROUPS
+                self.elements[tag] = (b"" if self._implicit else vr, bytes(self._kept[begins_at:]))
             self._seen_pixels = self._seen_pixels or tag >> 16 >= PIXEL_GROUP
-            kept += self._kept or b""
+            kept += self._groups(vr, length, begins_at) if tag in GROUPS else self._kept or b""
             if len(kept) > HEADER_BYTES_MAX:
                 raise BadDataSet(f"the header is larger than {HEADER_BYTES_MAX} bytes", reason="header-too-large")
+
+    def _groups(self, vr: bytes, length: int, begins_at: int) -> bytes:
+        """What is kept of the frames' description: nothing, unless it names an eye.
+
+        It is kept with a length, so that pydicom decodes it only when it is asked for: that of many frames costs much.
+        """
+        assert self._kept is not None, "they are kept whole, or the walk ends"
+        if not any(tag in self._kept for tag in FRAME_LATERALITIES):
+            return b""
+        if length != UNDEFINED or not (self._implicit or vr == b"SQ"):
+            return bytes(self._kept)
+        value = bytes(self._kept[begins_at:-DELIMITER_BYTES])
+        return bytes(self._kept[: begins_at - self._long.size]) + self._long.pack(len(value)) + value
 
     def _head(self) -> tuple[int, int] | None:
         """The next element's tag and length; None at the end of the data set."""
@@ -220,13 +240,15 @@ class _Walk:
         tag, vr = group << 16 | element, head[4:6]
         self._vr = vr
         if self._implicit or group == 0xFFFE or not (vr in VRS or (vr.isalpha() and vr.isupper())):
-            return tag, self._long(head, 4)[0]  # writers that fall back to implicit VR inside sequences exist
+            return tag, self._long.unpack_from(head, 4)[
+                0
+            ]  # writers that fall back to implicit VR inside sequences exist
         if vr not in LONG_VRS:
             return tag, self._short(head, 6)[0]
         rest = self._take(4)
         if len(rest) < 4:
             raise Truncated
-        return tag, self._long(rest)[0]
+        return tag, self._long.unpack(rest)[0]
 
     def _value(self, length: int, *, depth: int) -> None:
         if length == UNDEFINED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -72,8 +73,9 @@ class Receiver(DIMSEServiceProvider):
     def discard(self) -> None:
         """The association is over: delete every spool of which nobody took custody."""
         self._is_over = True
-        while self._spools:
-            self._spools.pop().discard()
+        with contextlib.suppress(KeyError):  # two threads may come here; none is left
+            while True:
+                self._spools.pop().discard()
 
     def done(self, spool: Spool) -> None:
         """A request has been answered."""
