@@ -24,9 +24,8 @@ from bench.tables import Table
 from peers import LOOPBACK, program
 
 SMALL = "small, 60 KB"
-LOADS = {VOLUMES: 8, "photographs, 2.4 MB": 64, SMALL: 400}  # files at least
+LOADS = {VOLUMES: 16, "photographs, 2.4 MB": 192, SMALL: 800}
 ASSOCIATIONS = (1, 4, 8)
-EACH = 2  # files of an association at least: beside one alone, its opening would count as much
 ROUNDS = 3
 # What we aim for: as a multiple of Orthanc, of storescp, of the machine's limit, of Orthanc with storescu as it comes.
 GOALS = {VOLUMES: 5.0, "photographs, 2.4 MB": 3.0, SMALL: 1.3}
@@ -41,10 +40,10 @@ def measure() -> Table:
     rows, raw = [], []
     with TemporaryDirectory(prefix="bench-intake-") as folder:
         work = Path(folder)
-        for load, least in LOADS.items():
-            write_load(load, work / load, max(least, EACH * max(ASSOCIATIONS)))
+        for load, count in LOADS.items():
+            write_load(load, work / load, count)
+            files = sorted((work / load).iterdir())
             for associations in ASSOCIATIONS:
-                files = sorted((work / load).iterdir())[: max(least, EACH * associations)]
                 figures = _rounds(files, work, associations)
                 raw.append({"load": load, "associations": associations, **figures})
                 rows.append(_row(load, associations, files, figures))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import resource
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from devices import Site
 from oculard.intake import floor
-from oculard.intake.association import IntakeAssociation
 from oculard.intake.floor import BYTES_A_SECOND_MIN, GIVES_WAY_S, Floor, Progress
 from oculard.intake.waiting_room import WaitingRoom
 
@@ -141,10 +139,11 @@ def test_who_speaks_is_not_sent_away_for_who_is_silent(make_site: Callable[..., 
     request = associate_rq()
     with Line.to(site.port) as speaks:
         site.wait_until(lambda: len(waiting) == 1)
+        [first] = waiting._places
         with Line.to(site.port) as silent:
             site.wait_until(lambda: len(waiting) == 2)
             speaks.send(request[:50])
-            site.wait_until(lambda: any(isinstance(one, IntakeAssociation) for one in threading.enumerate()))
+            site.wait_until(lambda: next(iter(waiting._places)) is not first)  # it goes last now
             with Line.to(site.port) as late:
                 assert silent.heard() == [], "it had to go"
                 speaks.send(request[50:])
