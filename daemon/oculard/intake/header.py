@@ -240,9 +240,8 @@ class _Walk:
         tag, vr = group << 16 | element, head[4:6]
         self._vr = vr
         if self._implicit or group == 0xFFFE or not (vr in VRS or (vr.isalpha() and vr.isupper())):
-            return tag, self._long.unpack_from(head, 4)[
-                0
-            ]  # writers that fall back to implicit VR inside sequences exist
+            # Writers that fall back to implicit VR inside sequences exist.
+            return tag, self._long.unpack_from(head, 4)[0]
         if vr not in LONG_VRS:
             return tag, self._short(head, 6)[0]
         rest = self._take(4)
