@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 
 class FakeClock:
@@ -22,3 +23,11 @@ class FakeClock:
     def pass_(self, seconds: float) -> None:
         """Let time pass."""
         self.at += timedelta(seconds=seconds)
+
+
+class UnheardRoles:
+    """Heartbeats that nobody hears."""
+
+    def beat(self, name: str, role: str, says: dict[str, Any]) -> None: ...
+
+    def forget(self, name: str) -> None: ...

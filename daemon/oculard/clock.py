@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, Self
+from typing import Protocol
 
 SET_BACK = timedelta(seconds=60)  # less than that only makes somebody wait a minute longer
 ASTRAY = timedelta(minutes=10)  # what was written so far ahead of us was written before the clock was set back
@@ -26,6 +26,7 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
+        self.began = self.now()
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -47,11 +48,6 @@ class Hands:
 
     clock: Clock
     seen: datetime
-
-    @classmethod
-    def of(cls, clock: Clock) -> Self:
-        """The hands as they stand now."""
-        return cls(clock, clock.now())
 
     def were_set_back(self) -> bool:
         """Whether they were, far, since the last look."""

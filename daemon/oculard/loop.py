@@ -26,7 +26,7 @@ def loop(
     pulse = threading.Thread(target=_pulse, args=(app, role, name, says), name="pulse", daemon=True)
     pulse.start()
     logger.info("role started", name=name, pid=os.getpid())
-    hands = Hands.of(app.clock)
+    hands = Hands(app.clock, seen=app.clock.began)  # what it planned while it started bears the old clock's times, too
     _steps(app, lambda: _start_anew(app) if hands.were_set_back() else step())
     pulse.join()
     logger.info("role ended", name=name)

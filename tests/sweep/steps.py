@@ -85,7 +85,16 @@ class Orders:
 
     def set_clock(self, seconds: float) -> None:
         """The clock of the processes is so wrong from now on."""
-        (self.folder / "clock").write_text(str(seconds))
+        draft = self.folder / "draft"
+        draft.write_text(str(seconds))
+        os.replace(draft, self.folder / "clock")
+
+    def have_looked(self) -> set[int]:
+        """The processes whose loop has seen the clock as it is now."""
+        looks = self.folder / "clock.looks"
+        now = float((self.folder / "clock").read_text())
+        lines = looks.read_text().splitlines() if looks.exists() else []
+        return {int(pid) for pid, seconds in (line.split() for line in lines) if float(seconds) == now}
 
 
 def _begin(file: Path) -> None:

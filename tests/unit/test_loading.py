@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
+from fakes import UnheardRoles
 from oculard.app import App
 from oculard.clock import SystemClock
 from oculard.loading import begin, loading
@@ -31,14 +32,6 @@ def test_garbage_is_looked_for_again_even_where_loading_fails() -> None:
     assert gc.get_freeze_count() > 0
 
 
-class Silent:
-    """Heartbeats that nobody hears."""
-
-    def beat(self, name: str, role: str, says: dict[str, Any]) -> None: ...
-
-    def forget(self, name: str) -> None: ...
-
-
 def test_a_role_collects_as_soon_as_its_work_begins() -> None:
     """A process that lives for months would otherwise keep every cycle that it ever made."""
     clock, seen = SystemClock(), []
@@ -49,6 +42,6 @@ def test_a_role_collects_as_soon_as_its_work_begins() -> None:
         return True
 
     begin()
-    loop(cast("App", SimpleNamespace(clock=clock, roles=Silent())), "web", "web@here:1:2", step)
+    loop(cast("App", SimpleNamespace(clock=clock, roles=UnheardRoles())), "web", "web@here:1:2", step)
 
     assert seen == [(True, True)]

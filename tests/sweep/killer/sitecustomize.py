@@ -4,8 +4,8 @@ Steps are what the operating system is asked for (`sync`, `link`, `rename`, `unl
 `commit`, or on a server its single `statement`. A step inside of one of upkeep's chores, or of a heartbeat, bears its
 name (`remove_images.unlink`, `pulse.commit`). The process that obeys removes the orders first: it dies once.
 $KILL_RECORD names a file in which each step is written down while it exists; $CLOCK_OFFSET one with seconds by which
-the clock of the processes is wrong. $CHORES_EVERY_S lets each chore come so often at least, and a sweep of orphans go
-round the whole vault at once.
+the clock of the processes is wrong; beside it, in `.looks`, stands whose loop has seen which. $CHORES_EVERY_S lets each
+chore come so often at least, and a sweep of orphans go round the whole vault at once.
 """
 
 from __future__ import annotations
@@ -208,17 +208,27 @@ def hurry_sweeps() -> None:
 
 def bend_clock() -> None:
     """A clock that somebody has set."""
-    from oculard.clock import SystemClock
+    from oculard.clock import Hands, SystemClock
 
-    now = SystemClock.now
+    now, were_set_back, known = SystemClock.now, Hands.were_set_back, [None]
 
-    def wrong(self):  # type: ignore[no-untyped-def]
+    def offset_s():  # type: ignore[no-untyped-def]
         try:
-            return now(self) + timedelta(seconds=float(Path(str(OFFSET)).read_text()))
-        except (OSError, ValueError):
-            return now(self)
+            return float(Path(str(OFFSET)).read_text())
+        except FileNotFoundError:
+            return 0.0
 
-    SystemClock.now = wrong  # type: ignore[method-assign]
+    def looked(self):  # type: ignore[no-untyped-def]
+        before = offset_s()
+        were = were_set_back(self)
+        if not were and before == offset_s() != known[0]:  # who ends now has not seen it, nor who read it in between
+            known[0] = before
+            with Path(f"{OFFSET}.looks").open("a") as file:
+                file.write(f"{os.getpid()} {before}\n")
+        return were
+
+    SystemClock.now = lambda self: now(self) + timedelta(seconds=offset_s())  # type: ignore[method-assign]
+    Hands.were_set_back = looked  # type: ignore[method-assign]
 
 
 OPEN, UNLINK = os.open, os.unlink
