@@ -56,6 +56,11 @@ class Daemon:
 
     def start(self) -> None:
         """Start it, and wait until every role has spoken."""
+        self.launch()
+        self.wait_for(self.is_up)
+
+    def launch(self) -> None:
+        """Start it."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "oculard", "--config", str(self.file), "run"],
@@ -63,7 +68,6 @@ class Daemon:
                 stderr=log,
                 env=self.environment,
             )
-        self.wait_for(self.is_up)
 
     def is_up(self) -> bool:
         """Whether every role of this very start has spoken."""
@@ -81,7 +85,12 @@ class Daemon:
         """SIGKILL to the supervisor; its children follow by themselves."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait()
+        self.await_end()
+
+    def await_end(self) -> None:
+        """Wait for a supervisor that was killed."""
+        assert self.process is not None
+        self.process.wait(timeout=PATIENCE_S)
 
     def stop(self) -> int:
         """SIGTERM, as systemd does; gives the exit code."""

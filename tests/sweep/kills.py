@@ -8,16 +8,18 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from sweep.steps import Shot, every
 from sweep.tracing import CannotAttach, Injection, why_not
-from sweep.world import LEFT_BY, World, make_world
+from sweep.world import LEFT_BY, ROLES, World, make_world
 
 TELLING = 0.8
 INSIDE = {"sync": ("fsync", "fdatasync"), "write": ("pwrite64",), "truncate": ("ftruncate",)}  # of SQLite
 NUMBERS = {"sync": (1, 2, 3), "write": (1, 2, 3, 4, 5, 8, 13, 21), "truncate": (1,)}
 KEPT_S = 10.0  # after the last delivery: the next deaths find files that may go and files that may not
+FIRST = ("pulse.commit", "pulse.statement")  # the heartbeat comes at once, all else by the clock comes when it comes
 SQLITE_ROLES = ("intake", "worker", "sender", "upkeep", "fetcher")
 
 
@@ -51,7 +53,7 @@ class Tally:
 
     def note(self, death: Shot | Call, has_died: bool) -> bool:
         """Count one; says again whether somebody died of it."""
-        kind = (death.role, death.step if isinstance(death, Shot) else f"SQLite's {death.step}")
+        kind = (death.role, death.kind if isinstance(death, Shot) else f"SQLite's {death.step}")
         self.tried[kind] += 1
         self.died[kind] += has_died
         return has_died
@@ -74,9 +76,9 @@ class Tally:
 
     def text(self) -> str:
         """One line a kind of death."""
-        lines = [f"{'process':10} {'step':24} {'tried':>6} {'died':>6}"]
+        lines = [f"{'process':10} {'step':30} {'tried':>6} {'died':>6}"]
         lines += [
-            f"{role:10} {step:24} {n:6} {self.died[role, step]:6}" for (role, step), n in sorted(self.tried.items())
+            f"{role:10} {step:30} {n:6} {self.died[role, step]:6}" for (role, step), n in sorted(self.tried.items())
         ]
         total = (
             f"{self.tried.total()} shots, {self.died.total()} deaths, {self.studies} studies,"
@@ -109,24 +111,25 @@ def all_deaths(world: World, *, seed: int) -> list[Shot | Call]:
 def some_deaths(world: World) -> list[Shot | Call]:
     """The short form: the middle one of each step of each role; before, after, and with all others, in turn.
 
-    Of what comes by the clock only the moments when a file goes.
+    Of what comes by the clock only the moments when a file goes, and of a way back one step for each role.
     """
     by_kind: dict[tuple[str, str], list[Shot]] = {}
     for shot in recorded(world):
         is_short = not shot.chore or shot.step.endswith(".unlink")
         if shot.side == "before" and is_short:
-            by_kind.setdefault((shot.step, shot.role), []).append(shot)
+            by_kind.setdefault(("again" if shot.again else shot.step, shot.role), []).append(shot)
     shots: list[Shot | Call] = []
     for index, (_, kind) in enumerate(sorted(by_kind.items())):
         one = kind[len(kind) // 2]
         side, whole = (("before", False), ("after", False), ("before", True))[index % 3]
-        shots.append(Shot(role=one.role, step=one.step, number=one.number, side=side, whole=whole))
+        shots.append(replace(one, side=side, whole=whole))
     return shots
 
 
 def recorded(world: World) -> Iterator[Shot]:
     """Every step of one study that came by the network, of the fetcher of one that came by the watched folder, of the
-    supervisor when somebody dies, and of what the clock triggers, with files that may go and files left by the dead.
+    supervisor when somebody dies, and of what the clock triggers, with files that may go and files left by the dead;
+    and every step of the dead on their way back.
     """
     world.study()  # the first one makes folders and loads what is loaded once
     world.study(watched=True)
@@ -139,7 +142,25 @@ def recorded(world: World) -> Iterator[Shot]:
     steps |= Counter({kind: n for kind, n in mourned.items() if kind[0] == "run"})
     steps |= Counter({kind: n for kind, n in timed.items() if "." in kind[1]})
     beats = {kind: 1 for kind in steps if kind[1].startswith("pulse.")}  # one is like the other
-    return every(Counter({**steps, **beats}))
+    yield from every(Counter({**steps, **beats}))
+    for shot in every(sum((_returned(world, role) for role in (*ROLES, "run")), Counter())):
+        yield replace(shot, again=True)
+
+
+def _returned(world: World, role: str) -> Counter[tuple[str, str]]:
+    """The steps of one who was killed while a study is on its way, until it is back and at work."""
+    steps: Counter[tuple[str, str]] = Counter()
+
+    def die_and_return() -> None:
+        world.kill(role)
+        world.orders.record()
+        world.wait_for(partial(world.is_back, role), f"{role} is back")
+        steps.update(world.orders.recorded())
+
+    world.study(watched=role == "fetcher", meanwhile=die_and_return)
+    return Counter(
+        {kind: n for kind, n in steps.items() if kind[0] == role and ("." not in kind[1] or kind[1] in FIRST)}
+    )
 
 
 def _pass_time(world: World) -> None:

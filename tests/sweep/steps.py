@@ -12,6 +12,7 @@ from pathlib import Path
 
 KILLER = Path(__file__).parent / "killer"
 SIDES = ("before", "after")
+AGAIN = ", again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,14 +24,21 @@ class Shot:
     number: int  # of this step in this role, counted from the orders; in a chore from its beginning
     side: str = "before"
     whole: bool = False
+    again: bool = False  # on the way back from another death
 
     @property
     def chore(self) -> str:
         """The chore or the heartbeat that dies, which comes by the clock; "" for what a study takes."""
         return self.step.rpartition(".")[0]
 
+    @property
+    def kind(self) -> str:
+        """What the tally counts it as."""
+        return f"{self.step}{AGAIN if self.again else ''}"
+
     def __str__(self) -> str:
-        return f"{self.role}: {self.side} {self.step} {self.number}{', all killed' if self.whole else ''}"
+        everybody = ", all killed" if self.whole else ""
+        return f"{self.role}: {self.side} {self.step} {self.number}{everybody}{AGAIN if self.again else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

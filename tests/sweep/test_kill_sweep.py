@@ -9,6 +9,7 @@ import pytest
 from oculard.roles import ROLES
 from peers import forbidden
 from sweep.kills import Call, mortal, run, some_deaths
+from sweep.steps import AGAIN
 from sweep.tracing import why_not
 
 SUPERVISOR = "run"
@@ -26,6 +27,7 @@ def test_nothing_is_lost_or_doubled_whoever_dies_where(tmp_path: Path) -> None:
     assert {role for role, _ in died} == {*ROLES, SUPERVISOR}
     assert {("upkeep", "remove_images.unlink"), ("upkeep", "remove_reports.unlink")} <= died
     assert {("upkeep", "sweep_images.unlink"), ("upkeep", "sweep_reports.unlink")} <= died
+    assert {role for role, kind in died if kind.endswith(AGAIN)} == {*ROLES, SUPERVISOR}, "on the way back"
     assert world.compared >= len(world.studies), "each report's bytes, while they were there"
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,20 +95,46 @@ class World:
         """One study while somebody is to die; whether the shot was fired. What is wrong then stands in `wrong`."""
         if shot.chore in LEFT_BY:  # something must lie there that is to be swept
             self.shoot(Shot(role=shot.role, step=LEFT_BY[shot.chore], number=1, side="after"))
-        before, victim = self.roles(), "sender" if shot.role == "run" else ""
-        self.orders.give(shot)
-        self._awaits_death = True
-        self.study(watched=shot.role == "fetcher", victim=victim)
+        before = self.roles()
+        if shot.again:
+            self.study(watched=shot.role == "fetcher", meanwhile=partial(self._kill_and_await, shot))
+        else:
+            self._give(shot)
+            self.study(watched=shot.role == "fetcher", victim="sender" if shot.role == "run" else "")
         if shot.chore:
             self._await_death()
         has_died, self._awaits_death = not self.orders.withdraw(), False
-        if not shot.whole and not victim:
+        if not shot.whole and shot.role != "run":
             now = self.roles()
             others = {role for role in before if role != shot.role}
             self.wrong += [f"{shot}: {role} died too" for role in others if now.get(role) != before[role]]
             if not self.answered and shot.role != "web":
                 self.wrong.append(f"{shot}: the web role did not answer")
         return has_died
+
+    def _give(self, shot: Shot) -> None:
+        self.orders.give(shot)
+        self._awaits_death = True
+
+    def _kill_and_await(self, shot: Shot) -> None:
+        """A first death, anywhere; the second one is ordered before the dead are back."""
+        self.kill(shot.role, whole=shot.whole)
+        self._give(shot)
+
+    def kill(self, role: str, *, whole: bool = False) -> None:
+        """SIGKILL from outside: to a role or the supervisor, with all others where it is so wanted."""
+        dying = self.pids() if whole else [self.pid(role)]
+        for pid in dying:
+            os.kill(pid, signal.SIGKILL)
+        if whole or role == "run":
+            self.daemon.await_end()
+        self.daemon.wait_for(lambda: not any(map(_runs, dying)))
+
+    def is_back(self, role: str) -> bool:
+        """Whether the process that runs in this role now, or the supervisor with all roles, has spoken."""
+        if role == "run":
+            return not self._has_ended() and self.daemon.is_up()
+        return self._find(role) in {one.pid for one in self.daemon.app.roles.list()}
 
     def _await_death(self) -> None:
         """Wait for what comes by the clock, if nobody has died of it meanwhile."""
@@ -135,7 +162,7 @@ class World:
         """One study from the device to the end of all that follows, as often as it takes.
 
         `victim`: a role that is killed on the way. `ended`: how many jobs end without a report. What happens to the
-        world: `tried` when the device has tried once, `meanwhile` when all was acknowledged.
+        world: `tried` when the device has tried once, `meanwhile` when all was acknowledged or lies in the folder.
         """
         files = self.paint()
         if not watched:
@@ -143,11 +170,12 @@ class World:
             tried()
         if watched:
             self._drop(files)
+            meanwhile()
         else:
             self.wait_for(lambda: self._sent(files), "sent")
             meanwhile()
             if victim:
-                os.kill(self.pid(victim), signal.SIGKILL)
+                self.kill(victim)
             transaction = generate_uid()
             self.wait_for(lambda: self.device.ask(self.port, transaction, files), "asked to commit")
         self.answered = self.browser.look()
@@ -204,6 +232,8 @@ class World:
         return {role: pid for role, pid in found.items() if pid}
 
     def _find(self, role: str) -> int:
+        if role == "run":
+            return self.pids()[0]
         with contextlib.suppress(FileNotFoundError):
             for pid in self.pids():
                 with contextlib.suppress(FileNotFoundError):
@@ -229,9 +259,13 @@ class World:
 
     def _revive(self) -> None:
         """The machine's own supervisor: when the daemon was killed, starts it anew, once nothing is left of it."""
+        if self._has_ended() and not self._left():
+            self.daemon.launch()
+            self.daemon.wait_for(lambda: self.daemon.is_up() or self._has_ended())
+
+    def _has_ended(self) -> bool:
         process = self.daemon.process
-        if process is not None and process.poll() is not None and not self._left():
-            self.daemon.start()
+        return process is not None and process.poll() is not None
 
     def _left(self) -> list[int]:
         """Roles of a daemon whose supervisor is dead: they end by themselves."""
@@ -254,6 +288,14 @@ class World:
             pause.wait(LOOK_S)
         self._witness()
         return found
+
+
+def _runs(pid: int) -> bool:
+    """Whether it has not ended: the dead have no command line any more."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
 
 
 @contextmanager

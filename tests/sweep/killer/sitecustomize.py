@@ -106,9 +106,10 @@ def deadly(step: str, do):  # type: ignore[no-untyped-def]
         own = named(step)
         number = count(own)
         obey(own, number, "before")
-        result = do(*args, **more)
-        obey(own, number, "after")
-        return result
+        try:
+            return do(*args, **more)
+        finally:  # what fails, as the removal of what is not there, has an end, too
+            obey(own, number, "after")
 
     return call
 
