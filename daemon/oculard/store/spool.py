@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import struct
 import threading
@@ -17,11 +16,14 @@ from typing import BinaryIO
 from oculard import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from oculard.errors import OculardError, Permanent
 from oculard.settings import Store
+from oculard.store.aside import DigestAside
 from oculard.store.bulk import Bulk
 from oculard.store.vault import GIB, DiskFull, Vault, VaultTrouble, not_written
 
 PREAMBLE = b"\0" * 128 + b"DICM"  # PS3.10 7.1
 SPOOLING = "cannot spool a data set"
+SMALL_BYTES = 64 << 10  # up to there the digest is taken as it comes, from there on aside,
+STEP_BYTES = 512 << 10  # in steps of so many
 LARGE_BYTES = 4 << 20  # from here on it goes to the disk in blocks, and a thread of its own takes the digest
 READ_BUFFER_BYTES = 64 << 10
 ROOM_CHECK_BYTES = 16 << 20  # how much may come between two looks at the disk
@@ -46,7 +48,7 @@ class Spool:
         self.head_bytes = len(head)
         self.size_bytes = 0  # of the data set alone
         self._bytes_max, self._check_room, self._checked_at = bytes_max, check_room, 0
-        self._digest = hashlib.sha256()
+        self._digest = DigestAside(-1, len(head))
         self._bulk: Bulk | None = None  # of a large data set
         self._failure: OculardError | None = None
         self._handle = -1
@@ -54,6 +56,7 @@ class Spool:
         try:
             check_room()
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._digest.handle = self._handle
             self._write_all(head)
         except VaultTrouble as why:
             self.fail(why)
@@ -90,13 +93,16 @@ class Spool:
         """
         with self._lock:
             try:
-                if self._bulk is not None and self._handle >= 0:
-                    self._bulk.finish()
+                if self._handle >= 0:
+                    if self._bulk is None:
+                        self._digest.finish(self.head_bytes + self.size_bytes)
+                    else:
+                        self._bulk.finish()
             except OSError as why:
                 self.fail(not_written(SPOOLING, why))
         if self._failure is not None:
             raise self._failure
-        return self._digest.hexdigest()
+        return self._digest.digest.hexdigest()
 
     @property
     def handle(self) -> int:
@@ -123,13 +129,25 @@ class Spool:
         """Nothing is buffered; the vault syncs the file before custody is taken."""
 
     def _take(self, data: bytes | memoryview) -> None:
-        if self._bulk is None and self.size_bytes < LARGE_BYTES:
-            self._write_all(data)
-            self._digest.update(data)
+        end = self.head_bytes + self.size_bytes
+        if self._bulk is None and self.size_bytes >= LARGE_BYTES:
+            self._digest.want(end - len(data))
+            self._digest.wait()
+            self._bulk = Bulk(self._handle, self._digest.digest, end - len(data))
+        if self._bulk is not None:
+            self._bulk.write(data)
             return
-        if self._bulk is None:
-            self._bulk = Bulk(self._handle, self._digest, self.head_bytes + self.size_bytes - len(data))
-        self._bulk.write(data)
+        self._write_all(data)
+        if end <= SMALL_BYTES:
+            self._digest.update(data)
+        elif end - self._digest.at >= STEP_BYTES:
+            self._push(end)
+
+    def _push(self, end: int) -> None:
+        """Let the disk begin to write what it will have to, and the digest be taken, while more comes."""
+        with contextlib.suppress(OSError):  # a file system need not know of it
+            os.posix_fadvise(self._handle, self._digest.at, end - self._digest.at, os.POSIX_FADV_DONTNEED)
+        self._digest.want(end)
 
     def _write_all(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
@@ -142,6 +160,8 @@ class Spool:
     def _close(self) -> None:
         handle, self._handle = self._handle, -1
         bulk, self._bulk = self._bulk, None
+        with contextlib.suppress(OSError):  # nobody asks for it any more, but it reads from the file
+            self._digest.wait()
         if bulk is not None:
             bulk.end()
         if handle < 0:
