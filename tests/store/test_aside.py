@@ -21,6 +21,8 @@ from oculard.store.vault import VaultUnwritable
 
 HEAD = b"head"
 PIECE = 100 << 10  # no whole part of a step
+ASIDE = 3 * STEP_BYTES  # some of it is taken aside
+PATIENCE_S = 60.0
 SIZES = st.integers(0, 3 * STEP_BYTES) | st.sampled_from((1, SMALL_BYTES - len(HEAD), SMALL_BYTES, STEP_BYTES))
 
 
@@ -29,7 +31,7 @@ def opened(folder: Path) -> Spool:
     return Spool(folder / "spooled", HEAD, bytes_max=1 << 40, check_room=lambda: None)
 
 
-def filled(folder: Path, size: int = 3 * STEP_BYTES) -> tuple[Spool, bytes]:
+def filled(folder: Path, size: int = ASIDE) -> tuple[Spool, bytes]:
     """One that holds a photograph."""
     spool, data = opened(folder), os.urandom(size)
     for at in range(0, size, PIECE):
@@ -109,7 +111,17 @@ def cuts(path: Path) -> Callable[..., int]:
 
 def breaks(_: Path) -> Callable[..., int]:
     """A disk that cannot be read once."""
-    read, failures = os.preadv, [OSError(errno.EIO, "unreadable")]
+    return fails_once(OSError(errno.EIO, "unreadable"))
+
+
+def starves(_: Path) -> Callable[..., int]:
+    """A machine without memory, for once."""
+    return fails_once(MemoryError())
+
+
+def fails_once(why: Exception) -> Callable[..., int]:
+    """Reading that fails once, and goes on."""
+    read, failures = os.preadv, [why]
 
     def fail(handle: int, buffers: Sequence[memoryview], at: int) -> int:
         if failures:
@@ -119,8 +131,10 @@ def breaks(_: Path) -> Callable[..., int]:
     return fail
 
 
-@pytest.mark.parametrize("trouble", [cuts, breaks])
-@pytest.mark.parametrize("size", [3 * STEP_BYTES, STEP_BYTES // 2], ids=["aside", "at the end"])
+@pytest.mark.parametrize(
+    ("trouble", "size"),
+    [(cuts, ASIDE), (breaks, ASIDE), (starves, ASIDE), (cuts, STEP_BYTES // 2), (breaks, STEP_BYTES // 2)],
+)
 def test_what_cannot_be_read_back_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Callable[[Path], Callable[..., int]], size: int
 ) -> None:
@@ -143,13 +157,13 @@ def test_a_file_is_open_until_its_digest_is_taken(tmp_path: Path, monkeypatch: p
 
     def waits(handle: int, buffers: Sequence[memoryview], at: int) -> int:
         reading.set()
-        go_on.wait()
+        go_on.wait(PATIENCE_S)
         return read(handle, buffers, at)
 
     monkeypatch.setattr(aside_module.os, "preadv", waits)
     spool, _ = filled(tmp_path)
     handle = spool.handle
-    reading.wait()
+    reading.wait(PATIENCE_S)
     discarding = threading.Thread(target=spool.discard)
     discarding.start()
     discarding.join(0.2)
@@ -167,7 +181,7 @@ def test_no_thread_is_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def gives_none(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(aside_module, "_threads", [])
+    monkeypatch.setattr(aside_module, "_reader", aside_module._Reader())
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", gives_none)
         spool, _ = filled(tmp_path)
@@ -177,3 +191,12 @@ def test_no_thread_is_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     spool, data = filled(tmp_path)
     assert spool.finish() == hashlib.sha256(data).hexdigest()
     spool.discard()
+
+
+def test_who_discards_it_has_no_digest(tmp_path: Path) -> None:
+    """What was not taken yet would be missing from it."""
+    spool, _ = filled(tmp_path)
+    spool.discard()
+
+    with pytest.raises(VaultUnwritable):
+        spool.finish()

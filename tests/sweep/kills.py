@@ -111,7 +111,7 @@ def all_deaths(world: World, *, seed: int) -> list[Shot | Call]:
 def some_deaths(world: World) -> list[Shot | Call]:
     """The short form: the middle one of each step of each role; before, after, and with all others, in turn.
 
-    Of what comes by the clock only the moments when a file goes, and of a way back one step for each role.
+    Of what comes by the clock only the moments when a file goes, and of a way back one of the first steps.
     """
     by_kind: dict[tuple[str, str], list[Shot]] = {}
     for shot in recorded(world):
@@ -120,7 +120,7 @@ def some_deaths(world: World) -> list[Shot | Call]:
             by_kind.setdefault(("again" if shot.again else shot.step, shot.role), []).append(shot)
     shots: list[Shot | Call] = []
     for index, (_, kind) in enumerate(sorted(by_kind.items())):
-        one = kind[len(kind) // 2]
+        one = kind[-1 if kind[0].again else len(kind) // 2]  # on its way back, what each does before all else
         side, whole = (("before", False), ("after", False), ("before", True))[index % 3]
         shots.append(replace(one, side=side, whole=whole))
     return shots

@@ -93,6 +93,7 @@ class Orders:
 
     def set_clock(self, seconds: float) -> None:
         """The clock of the processes is so wrong from now on."""
+        (self.folder / "clock.looks").unlink(missing_ok=True)  # who saw this time before has to look again
         draft = self.folder / "draft"
         draft.write_text(str(seconds))
         os.replace(draft, self.folder / "clock")

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +95,15 @@ class World:
         if shot.chore in LEFT_BY:  # something must lie there that is to be swept
             self.shoot(Shot(role=shot.role, step=LEFT_BY[shot.chore], number=1, side="after"))
         before = self.roles()
+        again: list[bool] = []
         if shot.again:
-            self.study(watched=shot.role == "fetcher", meanwhile=partial(self._kill_and_await, shot))
+            self.study(watched=shot.role == "fetcher", meanwhile=lambda: again.append(self._die_again(shot)))
         else:
             self._give(shot)
             self.study(watched=shot.role == "fetcher", victim="sender" if shot.role == "run" else "")
         if shot.chore:
             self._await_death()
-        has_died, self._awaits_death = not self.orders.withdraw(), False
+        has_died, self._awaits_death = not self.orders.withdraw() and again != [False], False
         if not shot.whole and shot.role != "run":
             now = self.roles()
             others = {role for role in before if role != shot.role}
@@ -116,16 +116,19 @@ class World:
         self.orders.give(shot)
         self._awaits_death = True
 
-    def _kill_and_await(self, shot: Shot) -> None:
-        """A first death, anywhere; the second one is ordered before the dead are back."""
+    def _die_again(self, shot: Shot) -> bool:
+        """A first death, anywhere, and whether there was a second one before the dead were back."""
         self.kill(shot.role, whole=shot.whole)
         self._give(shot)
+        self.wait_for(lambda: not self.orders.are_open or self.is_back(shot.role), f"{shot.role} is back or dead")
+        return not self.orders.withdraw()
 
     def kill(self, role: str, *, whole: bool = False) -> None:
         """SIGKILL from outside: to a role or the supervisor, with all others where it is so wanted."""
         dying = self.pids() if whole else [self.pid(role)]
         for pid in dying:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # roles end by themselves when their supervisor is gone
+                os.kill(pid, signal.SIGKILL)
         if whole or role == "run":
             self.daemon.await_end()
         self.daemon.wait_for(lambda: not any(map(_runs, dying)))
@@ -223,8 +226,11 @@ class World:
         """Every process of the daemon."""
         assert self.daemon.process is not None
         supervisor = self.daemon.process.pid
-        tasks = Path(f"/proc/{supervisor}/task").glob("*/children")
-        return [supervisor, *(int(pid) for file in tasks for pid in file.read_text().split())]
+        found = [supervisor]
+        for file in Path(f"/proc/{supervisor}/task").glob("*/children"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                found += map(int, file.read_text().split())
+        return found
 
     def roles(self) -> dict[str, int]:
         """The process of each role that runs now."""

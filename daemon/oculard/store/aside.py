@@ -1,7 +1,8 @@
 """Digests that are taken aside: a thread reads back what a growing file holds already, while more of it comes.
 
 Reading back costs a copy, and spares the receiving thread the digest: of a photograph's time that was a quarter. One
-thread serves all files of the process, in turn: it is faster than a disk that has to sync them.
+thread serves all files of the process, in turn: it is faster than a disk that has to sync them. The digest is that of
+the file: who reads it later and compares finds what has changed since, not what a disk changed on the way to it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,6 @@ class _Part(NamedTuple):
     end: int
 
 
-_parts = SimpleQueue[_Part]()
-_starting, _threads = threading.Lock(), list[threading.Thread]()  # one, once there is something to do
-
-
 @dataclass(slots=True, eq=False)
 class DigestAside:
     """The sha256 of a file's bytes from `at` on. Used by one thread at a time; the file stays open until `wait`."""
@@ -47,8 +44,7 @@ class DigestAside:
 
     def want(self, end: int) -> None:
         """Take the file's bytes up to there aside. Raises OSError where there is no thread to be had."""
-        _start()
-        _parts.put(_Part(self, self.at, end))
+        _reader.put(_Part(self, self.at, end))
         self.at, self._wanted = end, self._wanted + 1
 
     def wait(self) -> None:
@@ -68,12 +64,14 @@ class DigestAside:
             self.at = end
 
     def serve(self, start: int, end: int, buffer: memoryview) -> None:
-        """Take a part: what the thread does."""
+        """Take a part: what the thread does. Whatever happens, who waits hears of it."""
         failure = None
         try:
             self._read_back(start, end, buffer)
         except OSError as why:
             failure = why
+        except Exception as why:  # noqa: BLE001  the thread is everybody's
+            failure = OSError(errno.EIO, f"no digest was taken: {type(why).__name__}")
         self._done.put(failure)
 
     def _read_back(self, start: int, end: int, buffer: memoryview) -> None:
@@ -85,21 +83,32 @@ class DigestAside:
             start += count
 
 
-def _start() -> None:
-    """Start the thread, if there is none. Raises OSError."""
-    with _starting:
-        if _threads:
-            return
-        thread = threading.Thread(target=_serve_all, name="spool-aside", daemon=True)
+class _Reader:
+    """The thread, once there is something to do, and its work: parts of one file must not overtake each other."""
+
+    def __init__(self) -> None:
+        self._parts = SimpleQueue[_Part]()
+        self._starting, self._is_started = threading.Lock(), False
+
+    def put(self, part: _Part) -> None:
+        """Take a part when all before it are taken. Raises OSError."""
+        with self._starting:
+            if not self._is_started:
+                self._start()
+                self._is_started = True
+        self._parts.put(part)
+
+    def _start(self) -> None:
         try:
-            thread.start()
+            threading.Thread(target=self._serve_all, name="spool-aside", daemon=True).start()
         except RuntimeError as why:  # the system gives no more of them
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from why
-        _threads.append(thread)
+
+    def _serve_all(self) -> None:
+        buffer = memoryview(bytearray(READ_BYTES))
+        while True:
+            part = self._parts.get()
+            part.of.serve(part.start, part.end, buffer)
 
 
-def _serve_all() -> None:
-    buffer = memoryview(bytearray(READ_BYTES))
-    while True:
-        part = _parts.get()
-        part.of.serve(part.start, part.end, buffer)
+_reader = _Reader()  # of this process, as the disk is

@@ -1,4 +1,4 @@
-"""The spool: a data set on its way to disk, digested and counted as it passes, deleted unless custody is taken."""
+"""The spool: a data set on its way to disk, counted and digested, deleted unless custody is taken."""
 
 from __future__ import annotations
 
@@ -93,11 +93,12 @@ class Spool:
         """
         with self._lock:
             try:
-                if self._handle >= 0:
-                    if self._bulk is None:
-                        self._digest.finish(self.head_bytes + self.size_bytes)
-                    else:
-                        self._bulk.finish()
+                if self._handle < 0:
+                    raise OSError(errno.EBADF, "it was discarded")
+                if self._bulk is None:
+                    self._digest.finish(self.head_bytes + self.size_bytes)
+                else:
+                    self._bulk.finish()
             except OSError as why:
                 self.fail(not_written(SPOOLING, why))
         if self._failure is not None:

@@ -63,9 +63,10 @@ def count(step: str) -> int:
         steps[step] += 1
         number = steps[step]
     if recording:
-        handle = OPEN(str(RECORD), os.O_WRONLY | os.O_APPEND)
-        os.write(handle, f"{ROLE} {step} {number}\n".encode())
-        os.close(handle)
+        with contextlib.suppress(FileNotFoundError):  # it has just ended
+            handle = OPEN(str(RECORD), os.O_WRONLY | os.O_APPEND)
+            os.write(handle, f"{ROLE} {step} {number}\n".encode())
+            os.close(handle)
     return number
 
 
