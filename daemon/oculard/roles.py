@@ -23,6 +23,7 @@ def run_role(app: App, role: str, *, name: str | None, supervised: bool) -> None
     """Run one role in this process until SIGTERM, SIGINT or, when supervised, the end of its supervisor."""
     loading.begin()  # until its loop begins
     configure_log(app.settings, role)
+    log.load()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: app.clock.stop())
     if supervised:

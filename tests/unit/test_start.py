@@ -47,9 +47,12 @@ class Watch:
     def find_spec(self, name, path=None, target=None):
         collecting.setdefault(name, gc.isenabled())
 sys.meta_path.insert(0, Watch())
+bound = []
+sys.addaudithook(lambda event, _: bound.append("structlog" in sys.modules) if event == "socket.bind" else None)
 atexit.register(lambda: print(json.dumps({
     "modules": sorted(name for name, module in sys.modules.items() if module is not None),
     "collecting": collecting,
+    "bound": bound,
     "left": len(gc.get_objects()),
 }), file=sys.stderr))
 sys.argv = ["oculard", "--config", *sys.argv[1:]]
@@ -60,7 +63,8 @@ main()
 
 def started(file: Path, *arguments: str) -> dict[str, Any]:
     """What stood in a command's process when it ended: `modules`, whether garbage was looked for while each was loaded
-    (`collecting`), and how many objects are `left` for the interpreter to look through."""
+    (`collecting`), whether the log was there when a port was `bound`, and how many objects are `left` for the
+    interpreter to look through."""
     command = [sys.executable, "-c", STARTED, str(file), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stderr.splitlines()[-1])
@@ -102,6 +106,15 @@ def test_a_role_loads_nothing_that_others_use(file: Path, role: str) -> None:
 
     assert "oculard.roles" in found
     assert set(found).isdisjoint(UNUSED[role])
+
+
+@pytest.mark.parametrize("role", ["intake", "web"])
+def test_a_role_can_speak_before_it_opens_a_port(file: Path, role: str) -> None:
+    """To load what the first line needs takes file handles, which a crowd at the port takes as soon as it is open."""
+    bound = started(file, role)["bound"]
+
+    assert bound
+    assert all(bound)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import socket
 import threading
 from datetime import timedelta
 from functools import partial
+from math import ceil
 from typing import Any, cast
 
 from pynetdicom import AE
@@ -28,6 +29,8 @@ POLL_S = 0.1
 COLLECT_S = 30.0
 # File handles: of a connection that waits, of an open association with all that it may hold, and of the rest.
 FILES_WAITING, FILES_OPEN, FILES_ELSE = 4, 8, 256
+FILES_SPARE = 2 * FILES_OPEN  # nobody who only waits takes these
+FILES_GIVEN_BACK = 2  # by a connection that is sent away
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 MORE_ROOM = "too many come at once, or say nothing: [intake] connections_max"
 MORE_FILES = "give the service more file handles (LimitNOFILE), or lower [intake] connections_max"
@@ -166,13 +169,17 @@ class _Listener(ThreadedAssociationServer):
         super().server_bind()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. Where there is no file handle left for it, one that waits gives its own back."""
+        """Accept a connection. Where file handles run short, those that have waited longest give theirs back."""
         try:
-            return super().get_request()
+            connection, address = super().get_request()
         except OSError as why:
             if why.errno in EXHAUSTED:
                 self._give_back()
             raise
+        for _ in range(ceil(_files_missing(connection) / FILES_GIVEN_BACK)):
+            if not self._send_away():
+                break  # who is served keeps what it has
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Let a connection wait; where there is no room, another one has waited for long enough."""
@@ -201,13 +208,25 @@ class _Listener(ThreadedAssociationServer):
         super().shutdown_request(request)
 
     def _give_back(self) -> None:
-        """There is no file handle left: one connection that waits gives its own back."""
-        self._keeper.say("files-exhausted", self.waiting.make_room(), hint=MORE_FILES)
+        """There is no file handle left: one connection that waits gives its own back, as soon as its thread can."""
+        self._send_away()
         threading.Event().wait(POLL_S)
+
+    def _send_away(self) -> str:
+        """For its file handles; gives the address, or "" where nobody waits."""
+        gone = self.waiting.make_room()
+        self._keeper.say("files-exhausted", gone, hint=MORE_FILES)
+        return gone
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  its signature
         """Say that a connection failed, in our own log."""
         logger.error("connection failed", reason="connection-failed", address=client_address[0], exc_info=True)
+
+
+def _files_missing(newest: socket.socket) -> int:
+    """How many of the spare file handles are taken: the system gives the lowest number that is free."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if most == resource.RLIM_INFINITY else max(0, newest.fileno() + 1 + FILES_SPARE - most)
 
 
 def _allow_files(settings: Intake) -> None:
