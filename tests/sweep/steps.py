@@ -57,22 +57,30 @@ class Orders:
             "CLOCK_OFFSET": str(self.folder / "clock"),
         }
 
-    def give(self, shot: Shot) -> None:
-        """From now on the steps are counted."""
-        draft = self.folder / "draft"
-        draft.write_text(json.dumps(asdict(shot)))
-        _begin(draft)
-        os.replace(draft, self.folder / "orders")
+    def give(self, shot: Shot, *, then: Shot | None = None) -> None:
+        """From now on the steps are counted. `then`: holds from the first death on, before anybody is back."""
+        for name, one in (("orders.then", then), ("orders", shot)):
+            if one is not None:
+                draft = self.folder / "draft"
+                draft.write_text(json.dumps(asdict(one)))
+                _begin(draft)
+                os.replace(draft, self.folder / name)
+
+    @property
+    def left(self) -> int:
+        """How many deaths are still to come; who dies puts the second order in the place of the first."""
+        return sum((self.folder / name).exists() for name in ("orders", "orders.then"))
 
     @property
     def are_open(self) -> bool:
-        """Whether nobody has obeyed yet."""
-        return (self.folder / "orders").exists()
+        """Whether not all of them were obeyed yet."""
+        return self.left > 0
 
     def withdraw(self) -> bool:
         """Nobody shall die any more; whether the orders were still open."""
         was_open = self.are_open
-        (self.folder / "orders").unlink(missing_ok=True)
+        for name in ("orders.then", "orders"):
+            (self.folder / name).unlink(missing_ok=True)
         return was_open
 
     def record(self) -> None:

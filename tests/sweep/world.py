@@ -83,7 +83,7 @@ class World:
     compared: int = 0  # objects of reports, byte by byte with the PACS's
     studies: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    _awaits_death: bool = False
+    _awaited: int = 0  # deaths
 
     @property
     def judge(self) -> Judge:
@@ -92,8 +92,6 @@ class World:
 
     def shoot(self, shot: Shot) -> bool:
         """One study while somebody is to die; whether the shot was fired. What is wrong then stands in `wrong`."""
-        if shot.chore in LEFT_BY:  # something must lie there that is to be swept
-            self.shoot(Shot(role=shot.role, step=LEFT_BY[shot.chore], number=1, side="after"))
         before = self.roles()
         again: list[bool] = []
         if shot.again:
@@ -103,7 +101,7 @@ class World:
             self.study(watched=shot.role == "fetcher", victim="sender" if shot.role == "run" else "")
         if shot.chore:
             self._await_death()
-        has_died, self._awaits_death = not self.orders.withdraw() and again != [False], False
+        has_died, self._awaited = not self.orders.withdraw() and again != [False], 0
         if not shot.whole and shot.role != "run":
             now = self.roles()
             others = {role for role in before if role != shot.role}
@@ -113,8 +111,13 @@ class World:
         return has_died
 
     def _give(self, shot: Shot) -> None:
-        self.orders.give(shot)
-        self._awaits_death = True
+        if (
+            shot.chore in LEFT_BY
+        ):  # something must lie there that is to be swept, and upkeep sweeps as soon as it is back
+            self.orders.give(Shot(role=shot.role, step=LEFT_BY[shot.chore], number=1, side="after"), then=shot)
+        else:
+            self.orders.give(shot)
+        self._awaited = self.orders.left
 
     def _die_again(self, shot: Shot) -> bool:
         """A first death, anywhere, and whether there was a second one before the dead were back."""
@@ -141,10 +144,12 @@ class World:
 
     def _await_death(self) -> None:
         """Wait for what comes by the clock, if nobody has died of it meanwhile."""
-        until, pause = time.monotonic() + CLOCK_S + (self.kept_s or 0), threading.Event()
-        while self.orders.are_open and time.monotonic() < until:
-            pause.wait(LOOK_S)
-        self._witness()
+        pause = threading.Event()
+        for left in range(self.orders.left, 0, -1):
+            until = time.monotonic() + CLOCK_S + (self.kept_s or 0)
+            while self.orders.left >= left and time.monotonic() < until:
+                pause.wait(LOOK_S)
+            self._witness()
 
     def shoot_call(self, role: str, injection: Injection) -> bool:
         """The same, with a death at a system call."""
@@ -254,9 +259,10 @@ class World:
 
     def _witness(self) -> None:
         """The moment when somebody has died: before he is there again, what was acknowledged and named must be."""
-        if self._awaits_death and not self.orders.are_open:
+        left = self.orders.left
+        if left < self._awaited:
             self.wrong += self.judge.at_death(self.ledger)
-        self._awaits_death = self.orders.are_open
+        self._awaited = left
 
     def _drop(self, files: Sequence[Path]) -> None:
         """Files that somebody puts into the watched folder."""

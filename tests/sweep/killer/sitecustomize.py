@@ -2,7 +2,8 @@
 
 Steps are what the operating system is asked for (`sync`, `link`, `rename`, `unlink`, `send`) and the database's
 `commit`, or on a server its single `statement`. A step inside of one of upkeep's chores, or of a heartbeat, bears its
-name (`remove_images.unlink`, `pulse.commit`). The process that obeys removes the orders first: it dies once.
+name (`remove_images.unlink`, `pulse.commit`). The process that obeys removes the orders first: it dies once. Where
+others lie beside them, in `.then`, they hold from there on.
 $KILL_RECORD names a file in which each step is written down while it exists; $CLOCK_OFFSET one with seconds by which
 the clock of the processes is wrong; beside it, in `.looks`, stands whose loop has seen which. $CHORES_EVERY_S lets each
 chore come so often at least, and a sweep of orphans go round the whole vault at once.
@@ -82,10 +83,18 @@ def obey(step: str, number: int, side: str) -> None:
         return
     if (orders["role"], orders["step"], orders["number"], orders["side"]) == (ROLE, step, number, side):
         with contextlib.suppress(FileNotFoundError):
-            UNLINK(str(ORDERS))
+            next_orders()
             if orders["whole"]:
                 kill_all(os.getpid() if ROLE == "run" else os.getppid())
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def next_orders() -> None:
+    """These were obeyed."""
+    try:
+        REPLACE(f"{ORDERS}.then", str(ORDERS))
+    except FileNotFoundError:
+        UNLINK(str(ORDERS))
 
 
 def kill_all(supervisor: int) -> None:
@@ -233,7 +242,7 @@ def bend_clock() -> None:
     Hands.were_set_back = looked  # type: ignore[method-assign]
 
 
-OPEN, UNLINK = os.open, os.unlink
+OPEN, REPLACE, UNLINK = os.open, os.replace, os.unlink
 if "oculard" in " ".join(sys.orig_argv) or "sweep" in " ".join(sys.orig_argv):
     if ORDERS and ROLE:
         arm_system()
