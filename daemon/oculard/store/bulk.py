@@ -36,6 +36,7 @@ class Bulk:
     _all: ClassVar[WeakSet[Bulk]] = WeakSet()
 
     def __init__(self, handle: int, digest: hashlib._Hash, at: int) -> None:
+        self._failure: OSError | None = None
         self._handle, self._digest, self._is_direct, self._may_be_direct = handle, digest, False, True
         self._block_bytes = max(LEAST_BYTES, BLOCK_BYTES >> len(self._all) // FEW)
         self._free: SimpleQueue[memoryview] = SimpleQueue()
@@ -71,6 +72,8 @@ class Bulk:
         self._put()
         self._start = self._end
         self.end()
+        if self._failure is not None:
+            raise self._failure
         assert self._free.qsize() == BLOCKS, "a digest that is not of all bytes would be the name of another file"
 
     def end(self) -> None:
@@ -118,5 +121,8 @@ class Bulk:
 
     def _take_digest(self) -> None:
         while (filled := self._filled.get()) is not None:
-            self._digest.update(filled.block[filled.start : filled.end])
+            try:
+                self._digest.update(filled.block[filled.start : filled.end])
+            except Exception as why:  # noqa: BLE001  whatever it was, who fills the blocks must not wait for ever
+                self._failure = OSError(errno.EIO, f"no digest was taken: {type(why).__name__}")
             self._free.put(filled.block)

@@ -100,7 +100,7 @@ class Arrival:
     accession_number: str
     facts: dict[str, Any]  # everything the header said, as plain values
     spooled: Path
-    sha256: str  # of the data set as received
+    sha256: str  # of the data set as it lies in the spool
     transfer_syntax_uid: str
     sender: str
     calling_ae: str
