@@ -89,8 +89,12 @@ class Shelf:
         return Arrival(**(values | changes))
 
     def receive(self, sop_instance_uid: str, data: bytes = b"pixels", **changes: Any) -> Received:
-        """Take custody of an instance."""
-        return self.instances.take(self.arrival(sop_instance_uid, data, **changes))
+        """Take custody of an instance, and give its spool back."""
+        arrival = self.arrival(sop_instance_uid, data, **changes)
+        try:
+            return self.instances.take(arrival)
+        finally:
+            arrival.spooled.unlink(missing_ok=True)
 
     def settle(self, eyes: Sequence[str] = ("R",), **changes: Any) -> list[int]:
         """Settle every open study with one job for each eye; gives the new jobs."""

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 from time import perf_counter
 
 from bench.fast_sender import Load, Sender, contexts_of
-from bench.loads import VOLUMES, write_load
+from bench.loads import OF_A_STUDY, VOLUMES, write_load
 from bench.receivers import RECEIVERS, TITLE, Receiver, limit_mb_s
 from bench.tables import Table
 from peers import LOOPBACK, program
@@ -158,13 +158,14 @@ def _empty(folder: Path) -> None:
 def _senders(
     files: Sequence[Path], folder: Path, port: int, associations: int
 ) -> Iterator[list[subprocess.Popen[str]]]:
-    """Senders that wait for their start, each with its share of the files."""
-    senders = []
+    """Senders that wait for their start, each with its share of the studies: a study comes over one association."""
+    senders, of_a_study = [], OF_A_STUDY[files[0].parent.name]
     for number in range(associations):
         share = folder / f"share-{number}"
         share.mkdir()
-        for path in files[number::associations]:
-            (share / path.name).symlink_to(path)
+        for position, path in enumerate(files):
+            if position // of_a_study % associations == number:
+                (share / path.name).symlink_to(path)
         command = [sys.executable, "-m", "bench.fast_sender", LOOPBACK, str(port), TITLE, str(share)]
         environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
         sender = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)

@@ -1,4 +1,7 @@
-"""What is sent: OCT volumes of 58 MB, photographs of 2.4 MB, small photographs of 60 KB. Pixels are noise."""
+"""What is sent: OCT volumes of 58 MB, photographs of 2.4 MB, small photographs of 60 KB. Pixels are noise.
+
+A study is what a patient's visit gives: a volume of each eye, or two photographs of each.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
 FRAMES, ROWS, COLUMNS = 128, 885, 512
 BYTES = {"photographs, 2.4 MB": 2_400_000, "small, 60 KB": 60_000}
 VOLUMES = "OCT volumes, 58 MB"
+OF_A_STUDY = {VOLUMES: 2, "photographs, 2.4 MB": 4, "small, 60 KB": 4}
 
 
 def write_load(name: str, folder: Path, count: int) -> int:
@@ -22,7 +26,11 @@ def write_load(name: str, folder: Path, count: int) -> int:
     folder.mkdir(parents=True)
     for number in range(count):
         ds = _volume(noise) if name == VOLUMES else _photograph(noise, BYTES[name])
-        ds.PatientID, ds.InstanceNumber = f"B{number // 4:06d}", number + 1
+        study, of_it = divmod(number, OF_A_STUDY[name])
+        if not of_it:
+            study_uid, series_uid = generate_uid(), generate_uid()
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = study_uid, series_uid
+        ds.PatientID, ds.InstanceNumber = f"B{study:06d}", of_it + 1
         ds.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
     return sum(path.stat().st_size for path in folder.iterdir())
 
@@ -59,7 +67,6 @@ def _instance(sop_class: str, syntax: str, modality: str) -> Dataset:
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = UID(syntax)
     ds.SOPClassUID, ds.SOPInstanceUID = UID(sop_class), generate_uid()
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
     ds.SpecificCharacterSet, ds.Modality, ds.ImageLaterality = "ISO_IR 192", modality, "R"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "", "COLOR"]
     ds.AcquisitionDateTime, ds.Manufacturer, ds.ManufacturerModelName = "20260101080000", "Bench", "Bench"

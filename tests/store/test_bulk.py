@@ -133,21 +133,6 @@ def test_the_next_block_is_written_while_one_is_digested(tmp_path: Path, monkeyp
     assert came == [True]
 
 
-def test_a_digest_that_fails_holds_up_nobody(tmp_path: Path) -> None:
-    """Who writes gets the blocks back, and hears of it before the file could get a name."""
-
-    class Digest:
-        def update(self, _: memoryview) -> None:
-            raise MemoryError
-
-    handle = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    bulk = Bulk(handle, Digest(), 0)  # type: ignore[arg-type]
-    bulk.write(bytes(6 * BLOCK))
-    with pytest.raises(OSError, match="no digest was taken: MemoryError"):
-        bulk.finish()
-    os.close(handle)
-
-
 def test_what_is_left_open_holds_up_no_exit(tmp_path: Path) -> None:
     """The process ends though nobody ended the file."""
     ran = subprocess.run([sys.executable, "-c", LEFT_OPEN, str(tmp_path / "file")], timeout=60, check=False)

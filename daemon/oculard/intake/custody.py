@@ -48,7 +48,7 @@ class Custody:
 
         Raises BadDataSet, Mismatch, TooLarge, VaultTrouble or DatabaseDown; then nothing is promised.
         """
-        sha256 = offer.spool.finish()
+        offer.spool.finish()
         if not offer.spool.size_bytes:
             raise BadDataSet("there is no data set", reason="no-data-set")
         facts = self._facts(offer)
@@ -56,7 +56,7 @@ class Custody:
             raise Mismatch("the data set's SOP Instance UID is not the announced one")
         if facts.sop_class_uid != offer.sop_class_uid:
             raise Mismatch("the data set's SOP Class UID is not the announced one", reason="class-mismatch")
-        return self._instances.take(_arrival(offer, facts, sha256))
+        return self._instances.take(_arrival(offer, facts, offer.spool.sha256()))
 
     def _facts(self, offer: Offer) -> Facts:
         spool = offer.spool

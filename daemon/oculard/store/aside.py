@@ -16,7 +16,6 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 READ_BYTES = 512 << 10
-LAST_BYTES = 128 << 10  # of what each thread reads back for itself: many may do so at once
 
 
 class _Part(NamedTuple):
@@ -55,13 +54,6 @@ class DigestAside:
             self._wanted -= 1
         for why in filter(None, failures):
             raise why
-
-    def finish(self, end: int) -> None:
-        """Wait for what is wanted, and take the bytes that are left up to there. Raises OSError."""
-        self.wait()
-        if self.at < end:
-            self._read_back(self.at, end, memoryview(bytearray(min(LAST_BYTES, end - self.at))))
-            self.at = end
 
     def serve(self, start: int, end: int, buffer: memoryview) -> None:
         """Take a part: what the thread does. Whatever happens, who waits hears of it."""

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ class Database:
             hint = "install it: pip install 'psycopg[binary]'"
             raise Misconfigured(f"the database's driver `{why.name}` is not installed", hint=hint) from why
 
-    @property
+    @cached_property
     def file(self) -> Path | None:
         """SQLite's file; None for a server or for a database in memory."""
         is_file = self.is_sqlite and self.url.database not in (None, "", ":memory:")

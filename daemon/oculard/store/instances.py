@@ -121,20 +121,18 @@ class Instances:
     def take(self, arrival: Arrival) -> Received:
         """Take custody: durable file first, then one transaction. When this returns, the instance cannot be lost.
 
+        The spooled name may stay, and be deleted then: what changes before a sync would go to the disk with it.
         Raises VaultTrouble or DatabaseDown; then nothing is promised and the sender must keep the instance.
         """
         size = (arrival.spooled.stat() if arrival.handle is None else os.fstat(arrival.handle)).st_size
         there = self._vault.has(self._vault.place("instances", arrival.sha256), size)
         if there and self._is_known(arrival) and self._again(arrival):
-            arrival.spooled.unlink(missing_ok=True)
             return Received.SAME
         kept = self._vault.keep(arrival.spooled, arrival.sha256, arrival.handle)
-        received = self._group.write(
+        return self._group.write(
             lambda connection: self._insert(connection, arrival, kept, size),
             first=lambda: self._vault.sync_name(kept),
         )
-        arrival.spooled.unlink(missing_ok=True)  # only now: what changes before a sync goes to the disk with it
-        return received
 
     def beat(self, association: str) -> None:
         """Say that an association is still open, so that its studies do not settle under it."""

@@ -86,23 +86,16 @@ class Spool:
         self._failure = self._failure or why
         self._delete()
 
-    def finish(self) -> str:
-        """End the writing; gives the sha256 of the data set. Raises what went wrong on the way.
+    def finish(self) -> None:
+        """End the writing. Raises what went wrong on the way.
 
         The file stays open: a network file system may say only when it is synced by its writer that it is full.
         """
-        with self._lock:
-            try:
-                if self._handle < 0:
-                    raise OSError(errno.EBADF, "it was discarded")
-                if self._bulk is None:
-                    self._digest.finish(self.head_bytes + self.size_bytes)
-                else:
-                    self._bulk.finish()
-            except OSError as why:
-                self.fail(not_written(SPOOLING, why))
-        if self._failure is not None:
-            raise self._failure
+        self._do(self._end)
+
+    def sha256(self) -> str:
+        """The digest of the data set, when it is finished. Raises what went wrong."""
+        self._do(self._digest.wait)
         return self._digest.digest.hexdigest()
 
     @property
@@ -128,6 +121,24 @@ class Spool:
 
     def flush(self) -> None:
         """Nothing is buffered; the vault syncs the file before custody is taken."""
+
+    def _do(self, what: Callable[[], None]) -> None:
+        with self._lock:
+            try:
+                if self._handle < 0:
+                    raise OSError(errno.EBADF, "it was discarded")
+                what()
+            except OSError as why:
+                self.fail(not_written(SPOOLING, why))
+        if self._failure is not None:
+            raise self._failure
+
+    def _end(self) -> None:
+        end = self.head_bytes + self.size_bytes
+        if self._bulk is not None:
+            self._bulk.finish()
+        elif end > self._digest.at:
+            self._push(end)
 
     def _take(self, data: bytes | memoryview) -> None:
         end = self.head_bytes + self.size_bytes
