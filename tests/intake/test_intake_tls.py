@@ -310,6 +310,17 @@ def test_silent_and_slow_ones_hold_up_nobody(
     site.wait_until(lambda: not site.server._tls_listener.waiting)
 
 
+def test_who_waits_at_one_port_makes_room_for_the_other(make_tls_site: Callable[..., Site]) -> None:
+    """Places and file handles are the process's: a crowd at the TLS port takes none from the plain one."""
+    site = make_tls_site(intake={"connections_max": 1, "first_bytes_s": 600.0})
+    with closing(socket.create_connection((LOOPBACK, site.server.tls_port))) as silent:
+        site.wait_until(lambda: len(site.server._tls_listener.waiting) == 1)
+        with Device(site).association(VERIFICATION) as association:
+            assert association.send_c_echo().Status == 0x0000
+        silent.settimeout(20)
+        assert silent.recv(1) == b""
+
+
 def test_after_the_handshake_the_request_must_come(
     make_tls_site: Callable[..., Site], authority: Authority, theirs: Pair
 ) -> None:

@@ -111,9 +111,8 @@ class World:
         return has_died
 
     def _give(self, shot: Shot) -> None:
-        if (
-            shot.chore in LEFT_BY
-        ):  # something must lie there that is to be swept, and upkeep sweeps as soon as it is back
+        if shot.chore in LEFT_BY:
+            # Something must lie there that is to be swept, and upkeep sweeps as soon as it is back.
             self.orders.give(Shot(role=shot.role, step=LEFT_BY[shot.chore], number=1, side="after"), then=shot)
         else:
             self.orders.give(shot)

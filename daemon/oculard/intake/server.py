@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import socket
 import threading
@@ -59,18 +60,18 @@ class IntakeServer:
         """Bind and listen. Raises Misconfigured when an address cannot be had."""
         _allow_files(self._settings)
         settings, keeper, files = self._settings, Doorkeeper(self._services.clock), intake_files(self._settings.tls)
-        within_s = settings.first_bytes_s
+        waiting, within_s = WaitingRoom(settings.connections_max), settings.first_bytes_s
         if files is not None:
             credentials = Credentials(files, called)
             door = TlsDoor(keeper, credentials, within_s=within_s)
-            self._tls_listener = self._listen(settings.tls.port, door, keeper)
+            self._tls_listener = self._listen(settings.tls.port, door, keeper, waiting)
         if settings.tls.plain:
-            self._listener = self._listen(settings.port, PlainDoor(keeper, within_s=within_s), keeper)
+            self._listener = self._listen(settings.port, PlainDoor(keeper, within_s=within_s), keeper, waiting)
 
-    def _listen(self, port: int, door: Door, keeper: Doorkeeper) -> _Listener:
+    def _listen(self, port: int, door: Door, keeper: Doorkeeper, waiting: WaitingRoom) -> _Listener:
         settings, ae = self._settings, self._application_entity()
         try:
-            listener = _Listener(ae, settings, self._services, port=port, door=door, keeper=keeper)
+            listener = _Listener(ae, settings, self._services, port=port, door=door, keeper=keeper, waiting=waiting)
         except OSError as why:
             self.stop(grace_s=0.0)
             raise Misconfigured(
@@ -149,10 +150,18 @@ class _Listener(ThreadedAssociationServer):
     request_queue_size = BACKLOG
 
     def __init__(
-        self, ae: AE, settings: Intake, services: Services, *, port: int, door: Door, keeper: Doorkeeper
+        self,
+        ae: AE,
+        settings: Intake,
+        services: Services,
+        *,
+        port: int,
+        door: Door,
+        keeper: Doorkeeper,
+        waiting: WaitingRoom,
     ) -> None:
         self.settings, self.services, self._door, self._keeper = settings, services, door, keeper
-        self.waiting = WaitingRoom(settings.connections_max)
+        self.waiting = waiting  # of both ports: the file handles are the process's
         super().__init__(ae, (settings.host, port), settings.ae_title, [], request_handler=_Handler)
         ae._servers.append(self)  # its shutdown() takes it from there
         self._gc = [0, int(COLLECT_S / POLL_S)]  # pynetdicom collects garbage by hand, every so many polls
@@ -176,9 +185,10 @@ class _Listener(ThreadedAssociationServer):
             if why.errno in EXHAUSTED:
                 self._give_back()
             raise
-        for _ in range(ceil(_files_missing(connection) / FILES_GIVEN_BACK)):
-            if not self._send_away():
+        for _ in range(ceil(_files_missing() / FILES_GIVEN_BACK)):
+            if not (gone := self.waiting.make_room()):
                 break  # who is served keeps what it has
+            self._keeper.say("files-exhausted", gone, hint=MORE_FILES)
         return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -209,24 +219,24 @@ class _Listener(ThreadedAssociationServer):
 
     def _give_back(self) -> None:
         """There is no file handle left: one connection that waits gives its own back, as soon as its thread can."""
-        self._send_away()
+        self._keeper.say("files-exhausted", self.waiting.make_room(), hint=MORE_FILES)
         threading.Event().wait(POLL_S)
-
-    def _send_away(self) -> str:
-        """For its file handles; gives the address, or "" where nobody waits."""
-        gone = self.waiting.make_room()
-        self._keeper.say("files-exhausted", gone, hint=MORE_FILES)
-        return gone
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  its signature
         """Say that a connection failed, in our own log."""
         logger.error("connection failed", reason="connection-failed", address=client_address[0], exc_info=True)
 
 
-def _files_missing(newest: socket.socket) -> int:
-    """How many of the spare file handles are taken: the system gives the lowest number that is free."""
+def _files_missing() -> int:
+    """How many of the spare file handles are taken, or will be when the newest connection waits."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 0 if most == resource.RLIM_INFINITY else max(0, newest.fileno() + 1 + FILES_SPARE - most)
+    if most == resource.RLIM_INFINITY:
+        return 0
+    try:
+        used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  names are all we want; one of them is this look's own
+    except OSError:  # there is none to look with
+        used = most
+    return max(0, used + FILES_SPARE - most)
 
 
 def _allow_files(settings: Intake) -> None:

@@ -100,7 +100,7 @@ class Arrival:
     accession_number: str
     facts: dict[str, Any]  # everything the header said, as plain values
     spooled: Path
-    sha256: str  # of the data set as it lies in the spool
+    sha256: str  # of the data set
     transfer_syntax_uid: str
     sender: str
     calling_ae: str
@@ -121,7 +121,7 @@ class Instances:
     def take(self, arrival: Arrival) -> Received:
         """Take custody: durable file first, then one transaction. When this returns, the instance cannot be lost.
 
-        The spooled name may stay, and be deleted then: what changes before a sync would go to the disk with it.
+        Who spooled it deletes the spooled name afterwards.
         Raises VaultTrouble or DatabaseDown; then nothing is promised and the sender must keep the instance.
         """
         size = (arrival.spooled.stat() if arrival.handle is None else os.fstat(arrival.handle)).st_size

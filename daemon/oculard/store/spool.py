@@ -1,4 +1,4 @@
-"""The spool: a data set on its way to disk, counted and digested, deleted unless custody is taken."""
+"""The spool: a data set on its way to disk, counted and digested; its name there goes, custody gives it another."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Spool:
         self._digest = DigestAside(-1, len(head))
         self._bulk: Bulk | None = None  # of a large data set
         self._failure: OculardError | None = None
-        self._handle = -1
+        self._is_finished, self._handle = False, -1
         self._lock = threading.Lock()  # a dying association discards what its network thread may be writing
         try:
             check_room()
@@ -95,6 +95,7 @@ class Spool:
 
     def sha256(self) -> str:
         """The digest of the data set, when it is finished. Raises what went wrong."""
+        assert self._is_finished, "a digest that is not of all bytes would be the name of another file"
         self._do(self._digest.wait)
         return self._digest.digest.hexdigest()
 
@@ -110,7 +111,7 @@ class Spool:
         return file
 
     def discard(self) -> None:
-        """Delete the file unless custody was taken. Safe at any time, any number of times."""
+        """Delete the name, and the file unless custody gave it another. Safe at any time, any number of times."""
         with self._lock:
             self._delete()
 
@@ -139,6 +140,7 @@ class Spool:
             self._bulk.finish()
         elif end > self._digest.at:
             self._push(end)
+        self._is_finished = True
 
     def _take(self, data: bytes | memoryview) -> None:
         end = self.head_bytes + self.size_bytes

@@ -119,7 +119,7 @@ instance = Table(
     Column("study_id", ForeignKey("study.id"), nullable=False, index=True),
     Column("sop_instance_uid", String(64), nullable=False),
     Column("variant", Integer, nullable=False),  # 0 came first; others have the same UID and other bytes
-    Column("sha256", String(64), nullable=False),  # of the data set as it was spooled, without file meta information
+    Column("sha256", String(64), nullable=False),  # of the data set, without file meta information
     Column("sop_class_uid", String(64), nullable=False),
     Column("series_instance_uid", String(64), nullable=False),
     Column("transfer_syntax_uid", String(64), nullable=False),

@@ -191,7 +191,7 @@ class Vault:
         return sum(1 for _ in _entries(self.folder / ORPHANS))
 
     def sweep_spool(self, *, older_than_s: float) -> int:
-        """Delete what a dropped association or a killed process left in the spool: it was never acknowledged."""
+        """Delete what a dropped association or a killed process left in the spool; what is kept has another name."""
         swept = 0
         for path in self.spool.iterdir():
             try:
