@@ -79,7 +79,7 @@ class Intake(Section):
         1, ge=1, le=16, description="Processes that share the port, each with so many associations: for many cores."
     )
     connections_max: int = Field(
-        200, ge=1, le=5000, description="TCP connections that may wait on each port to say who they are."
+        200, ge=1, le=5000, description="TCP connections that may wait, on both ports together, to say who they are."
     )
     pdu_bytes_max: int = Field(131072, ge=4096, le=1 << 20, description="Largest P-DATA that we ask for.")
     first_bytes_s: float = Field(

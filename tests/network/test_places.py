@@ -15,6 +15,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from devices import Site
 from oculard.intake import floor
+from oculard.intake import server as server_module
 from oculard.intake.floor import BYTES_A_SECOND_MIN, GIVES_WAY_S, Floor, Progress
 from oculard.intake.waiting_room import WaitingRoom
 
@@ -171,6 +172,41 @@ def test_who_waits_goes_only_where_there_is_no_file_handle(
             with pytest.raises(OSError, match="as the system says it"):
                 listener.get_request()
         assert len(listener.waiting) == (0 if goes else 1)
+        if goes:
+            assert silent.heard() == []
+
+
+def no_listing(_: str) -> list[str]:
+    raise OSError(errno.EMFILE, "too many open files")
+
+
+@pytest.mark.parametrize(
+    ("listed", "most", "goes"),
+    [
+        (lambda _: ["0"] * 84, 100, False),
+        (lambda _: ["0"] * 85, 100, True),
+        (no_listing, 100, True),
+        (lambda _: ["0"] * 85, resource.RLIM_INFINITY, False),
+    ],
+    ids=["enough", "one too few", "none to look with", "no limit"],
+)
+def test_who_waits_goes_where_file_handles_run_short(
+    make_site: Callable[..., Site],
+    monkeypatch: pytest.MonkeyPatch,
+    listed: Callable[[str], list[str]],
+    most: int,
+    goes: bool,
+) -> None:
+    """Before the last one is taken: who is served needs some. The newcomer itself stays."""
+    site = make_site(intake={"first_bytes_s": 60.0})
+    waiting = site.server._listener.waiting
+    with Line.to(site.port) as silent:
+        site.wait_until(lambda: len(waiting) == 1)
+        monkeypatch.setattr(server_module.resource, "getrlimit", lambda _: (most, most))
+        monkeypatch.setattr(server_module.os, "listdir", listed)
+        with Line.to(site.port) as line:
+            line.associate().release()
+        assert len(waiting) == (0 if goes else 1)
         if goes:
             assert silent.heard() == []
 

@@ -207,3 +207,14 @@ def test_who_discards_it_has_no_digest(tmp_path: Path) -> None:
 
     with pytest.raises(VaultUnwritable):
         digest_of(spool)
+
+
+@pytest.mark.parametrize("size", [100, ASIDE, LARGE_BYTES + PIECE])
+def test_who_has_not_finished_it_has_no_digest(tmp_path: Path, size: int) -> None:
+    """More of it may come, or is not digested yet."""
+    spool, data = filled(tmp_path, size)
+    with pytest.raises(AssertionError, match="not of all bytes"):
+        spool.sha256()
+
+    assert digest_of(spool) == hashlib.sha256(data).hexdigest()
+    spool.discard()
